@@ -1,0 +1,5 @@
+"""``python -m emofuse``."""
+
+from emofuse.cli.app import main
+
+main()

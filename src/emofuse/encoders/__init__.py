@@ -1,0 +1,13 @@
+"""Encoders: utterances into feature sequences, one contract for all."""
+
+from emofuse.registry import Registry
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "logmel": "emofuse.encoders.logmel:LogMel",
+        "egemaps": "emofuse.encoders.egemaps:EGeMAPS",
+        "ngrams": "emofuse.encoders.ngrams:NGrams",
+    },
+)
+"""Every built-in encoder, by name; any other name is a Hugging Face hub name or a local folder."""

@@ -1,0 +1,138 @@
+"""What every encoder takes and gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_validator
+
+from emofuse.errors import OptionError, shorten
+from emofuse.manifest import Modality
+from emofuse.options import Options, parse_yaml
+
+__all__ = ["Encoder", "EncoderSpec", "FloatArray", "Item", "Provenance"]
+
+FloatArray = NDArray[np.float32]
+
+
+class EncoderSpec(Options):
+    """Which encoder, and what of it.
+
+    Attributes:
+        name: a built-in name (``logmel``, ``egemaps``, ``ngrams``), a Hugging Face hub name, the
+            path of a local folder, or ``imported:NAME`` for imported vectors.
+        revision: commit, tag or branch on the hub.
+        layer: hidden layer (0 = the input of the first; negative counts from the end), ``last``,
+            or ``mean`` of all hidden layers.
+        granularity: one vector an utterance (``pooled``) or a sequence (``frames``).
+        pooling: how a sequence becomes a vector: ``mean``, ``mean+std``, ``max``, ``cls``.
+        precision: ``auto`` takes bfloat16 where the processor is fast at it, else ``fp32``.
+        dim: size of the vector, for encoders that let one choose (``ngrams``).
+    """
+
+    name: str = Field(min_length=1, max_length=500)
+    revision: str = "main"
+    layer: int | Literal["last", "mean"] = "last"
+    granularity: Literal["pooled", "frames"] = "pooled"
+    pooling: Literal["mean", "mean+std", "max", "cls"] = "mean"
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    dim: int | None = Field(default=None, ge=8, le=1 << 20)
+
+    @field_validator("name")
+    @classmethod
+    def _clean(cls, value: str) -> str:
+        if value != value.strip() or not value.isprintable():
+            raise ValueError("an encoder's name has no blanks at its ends")
+        return value
+
+    @classmethod
+    def from_text(cls, text: str) -> Self:
+        """Read the command line's short form, ``NAME`` or ``NAME:key=value,key=value``.
+
+        >>> EncoderSpec.from_text("logmel:pooling=mean+std").pooling
+        'mean+std'
+
+        Raises:
+            OptionError: an option that is no ``key=value``, or an unknown key.
+        """
+        name, options = text, ""
+        if ":" in text and "=" in text.rpartition(":")[2]:
+            name, _, options = text.rpartition(":")
+        data: dict[str, object] = {"name": name}
+        for part in filter(None, options.split(",")):
+            key, equals, value = part.partition("=")
+            if not equals:
+                raise OptionError(f"encoder {shorten(text)}: {part!r} is not key=value")
+            data[key.strip()] = parse_yaml(value, f"encoder option {key}")
+        return cls.parse(data, f"encoder {shorten(text)}")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an encoder comes from.
+
+    Attributes:
+        licence: licence of the weights.
+        pretrained_on: corpora seen in pre-training, without labels.
+        labelled_on: corpora seen with emotion labels; a test on one of them is contaminated.
+        known: False where nobody wrote down what it saw.
+    """
+
+    licence: str = "unknown"
+    pretrained_on: tuple[str, ...] = ()
+    labelled_on: tuple[str, ...] = ()
+    known: bool = False
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to encode.
+
+    Attributes:
+        id: for messages.
+        waveform: ``(samples,)`` float32 in [-1, 1] at `Encoder.sample_rate`, for audio.
+        text: for text.
+    """
+
+    id: str
+    waveform: FloatArray | None = None
+    text: str | None = None
+
+
+class Encoder(ABC):
+    """Turns utterances into feature sequences.
+
+    Attributes:
+        modality: ``audio``, ``text`` or ``video``.
+        spec: what was asked for.
+        revision: fingerprint of the weights and settings; part of every stored feature's key.
+        dim: feature size.
+        frame_rate: frames a second, or None for tokens and pooled vectors.
+        sample_rate: hertz that waveforms must have; 0 where there are none.
+        provenance: what it was trained on.
+    """
+
+    modality: Modality
+    spec: EncoderSpec
+    revision: str
+    dim: int
+    frame_rate: float | None = None
+    sample_rate: int = 0
+    provenance: Provenance = Provenance()
+
+    @abstractmethod
+    def encode(self, items: Sequence[Item]) -> list[FloatArray]:
+        """Encode items together.
+
+        Returns:
+            One ``(frames, dim)`` float32 array an item, in order; pooled = one frame. An item
+            alone and in a batch gives the same array (to 1e-4).
+
+        Raises:
+            EncoderError: an item that cannot be encoded.
+        """

@@ -1,0 +1,1 @@
+"""Evaluation: everything recomputed from the predictions of a run."""

@@ -1,0 +1,1 @@
+"""Features: the content-keyed store and the tables a run holds in memory."""

@@ -1,0 +1,68 @@
+"""What every loss takes and gives."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from emofuse.models.contract import EmotionOutput
+from emofuse.options import Options
+
+__all__ = ["LossContext", "LossTerm", "Targets"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a batch should be.
+
+    Attributes:
+        labels: ``(batch,)`` long, the integer of the class in the scheme.
+        soft: ``(batch, classes)`` shares of annotators that sum to 1, or None.
+        vad: ``(batch, 3)`` with NaN where unknown, or None.
+    """
+
+    labels: Tensor
+    soft: Tensor | None = None
+    vad: Tensor | None = None
+
+    def take(self, index: Tensor) -> Targets:
+        """Select items."""
+        return Targets(
+            self.labels[index],
+            None if self.soft is None else self.soft[index],
+            None if self.vad is None else self.vad[index],
+        )
+
+
+@dataclass(frozen=True)
+class LossContext:
+    """What a loss may know before training: class counts of the training items, model sizes.
+
+    Attributes:
+        class_counts: ``(classes,)`` number of training items of each class.
+        embedding_dims: modality -> size of the model's embeddings, where it has them.
+    """
+
+    class_counts: Tensor
+    embedding_dims: dict[str, int]
+
+
+class LossTerm(nn.Module, ABC):
+    """A scalar to make small. Centres, margins and pair sampling live here, not in the network.
+
+    Attributes:
+        options_type: the options of the loss's recipe entry.
+    """
+
+    options_type: ClassVar[type[Options]] = Options
+
+    def __init__(self, options: Options, context: LossContext) -> None:
+        super().__init__()
+        self.options = options
+
+    @abstractmethod
+    def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:
+        """Give the loss of a batch, a scalar averaged over its items."""

@@ -1,0 +1,1 @@
+"""Reading media: audio, text; checks of what was read."""

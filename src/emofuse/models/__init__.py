@@ -1,0 +1,13 @@
+"""Models: a paper is one file; the plain baselines."""
+
+from emofuse.registry import Registry
+
+MODELS = Registry(
+    "model",
+    {
+        "linear": "emofuse.models.linear:Linear",
+        "mlp": "emofuse.models.mlp:MLP",
+        "late-fusion": "emofuse.models.late_fusion:LateFusion",
+    },
+)
+"""Every fusion model, by name."""

@@ -1,0 +1,1 @@
+"""Recipes: YAML, one for each published configuration."""

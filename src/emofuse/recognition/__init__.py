@@ -1,0 +1,1 @@
+"""Recognition: a bundle answers for the user's own file."""
