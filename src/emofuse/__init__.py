@@ -1,4 +1,4 @@
-"""Multimodal speech emotion recognition: numbers that can be believed, models that run on your file.
+"""Multimodal speech emotion recognition: believable numbers, models that run on your file.
 
 A **Manifest** lists **Utterances**. A **Protocol** turns it into audited **Folds**. **Encoders**
 turn utterances into cached **Features**. A **FusionModel** maps features to an

@@ -6,6 +6,7 @@ import os
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import typer
 
@@ -65,7 +66,7 @@ def main() -> None:
         complain("interrupted; what is finished is kept, run the same command to go on")
         sys.exit(130)
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (keeps the interpreter's last flush quiet)
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 (for the last flush)
         sys.exit(0)
     except OSError as error:
         complain(f"{error.filename or 'system'}: {error.strerror or error}")

@@ -1,0 +1,39 @@
+"""Text as it is compared and cleaned."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["normalise_text", "repair_cp1252", "strip_annotations"]
+
+_NOT_WORD = re.compile(r"[^\w']+|_")
+_BRACKETS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\{[^}]*\}")
+
+
+def normalise_text(text: str) -> str:
+    """Reduce a text to its words, for comparison: case, punctuation and spacing do not count.
+
+    >>> normalise_text("  I\u2019m  FINE, thanks! ")
+    "i'm fine thanks"
+    """
+    plain = unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()
+    return " ".join(_NOT_WORD.sub(" ", plain).split())
+
+
+def strip_annotations(text: str) -> str:
+    """Take out bracketed annotations such as ``[LAUGHTER]`` and tidy the spacing.
+
+    >>> strip_annotations("Well, [LAUGHTER] yes (breathing).")
+    'Well, yes .'
+    """
+    return " ".join(_BRACKETS.sub(" ", text).split())
+
+
+def repair_cp1252(text: str) -> str:
+    """Repair Windows-1252 punctuation that was decoded as Latin-1 (control characters C1).
+
+    >>> repair_cp1252("I\x92m fine\x85")
+    'I\u2019m fine\u2026'
+    """
+    return re.sub("[\x80-\x9f]", lambda m: m[0].encode("latin-1").decode("cp1252", "replace"), text)
