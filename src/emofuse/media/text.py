@@ -12,7 +12,7 @@ _BRACKETS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\{[^}]*\}")
 
 
 def normalise_text(text: str) -> str:
-    """Reduce a text to its words, for comparison: case, punctuation and spacing do not count.
+    r"""Reduce a text to its words, for comparison: case, punctuation and spacing do not count.
 
     >>> normalise_text("  I\u2019m  FINE, thanks! ")
     "i'm fine thanks"
@@ -31,7 +31,7 @@ def strip_annotations(text: str) -> str:
 
 
 def repair_cp1252(text: str) -> str:
-    """Repair Windows-1252 punctuation that was decoded as Latin-1 (control characters C1).
+    r"""Repair Windows-1252 punctuation that was decoded as Latin-1 (control characters C1).
 
     >>> repair_cp1252("I\x92m fine\x85")
     'I\u2019m fine\u2026'
