@@ -1,0 +1,191 @@
+"""The model card: what a bundle is, learnt from and good for, written by the program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from emofuse.models.bundle import BundleConfig
+
+__all__ = ["model_card"]
+
+METRIC_NAMES: Mapping[str, str] = {
+    "ua": "UA (unweighted average recall)",
+    "wa": "WA (accuracy)",
+    "wf1": "WF1 (support-weighted F1)",
+    "mf1": "MF1 (macro F1)",
+}
+
+
+def model_card(config: BundleConfig, state: Mapping[str, Tensor]) -> str:
+    """Write the card of a bundle, in Markdown.
+
+    Args:
+        config: the bundle's configuration.
+        state: its weights, for their number.
+    """
+    sections = (
+        _head(config, sum(part.numel() for part in state.values())),
+        _classes(config),
+        _encoders(config),
+        _data(config),
+        _figures(config),
+        _provenance(config),
+        _use(config),
+        _loading(config),
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _cell(value: object) -> str:
+    """Make a value safe inside a table or a sentence of Markdown."""
+    text = " ".join(str(value).split())
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+
+
+def _table(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines.extend("| " + " | ".join(_cell(value) for value in row) + " |" for row in rows)
+    return "\n".join(lines)
+
+
+def _head(config: BundleConfig, parameters: int) -> str:
+    modalities = " + ".join(config.dims)
+    return (
+        f"# Emotion recogniser: {_cell(config.model.name)} on {modalities}\n\n"
+        f"A model of emofuse {_cell(config.emofuse)} that names the emotion of an utterance from "
+        f"{modalities} features. {parameters:,} numbers in `model.safetensors`; `config.json` "
+        "says how to use them. This card was written by the program that trained the model."
+    )
+
+
+def _classes(config: BundleConfig) -> str:
+    scheme = config.scheme
+    text = f"## Classes\n\nScheme `{_cell(scheme.name)}`: {_cell(', '.join(scheme.classes))}."
+    if scheme.merges:
+        merged = ", ".join(f"{label} as {target}" for label, target in scheme.merges.items())
+        text += f" Counted together: {_cell(merged)}."
+    if scheme.drops:
+        text += f" Left out of training: {_cell(', '.join(scheme.drops))}."
+    return text
+
+
+def _provenance_of(description: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = description.get("provenance")
+    return found if isinstance(found, dict) else {}
+
+
+def _encoders(config: BundleConfig) -> str:
+    rows: list[tuple[object, ...]] = []
+    for modality, description in config.encoders.items():
+        spec = description.get("spec")
+        name = spec.get("name", "unknown") if isinstance(spec, dict) else "unknown"
+        rows.append(
+            (
+                modality,
+                name,
+                str(description.get("revision", "unknown"))[:16],
+                description.get("dim", "unknown"),
+                _provenance_of(description).get("licence", "unknown"),
+            )
+        )
+    columns = ("modality", "encoder", "revision", "size", "licence")
+    return (
+        "## Encoders\n\n" + _table(columns, rows) + "\n\nThe encoders are not part of the bundle."
+    )
+
+
+def _data(config: BundleConfig) -> str:
+    data = config.data
+    rows: list[tuple[object, ...]] = [
+        (name, data.licences.get(name, "unknown")) for name in data.corpora
+    ]
+    count = "" if data.utterances is None else f"{data.utterances:,} utterances"
+    languages = f"languages: {', '.join(data.languages)}" if data.languages else ""
+    note = ", ".join(part for part in (count, languages) if part)
+    text = "## Training data\n\n" + _table(("corpus", "licence"), rows or [("unknown", "unknown")])
+    if note:
+        text += f"\n\n{_cell(note[:1].upper() + note[1:])}."
+    if "synthetic" in data.corpora:
+        text += (
+            "\n\n**The corpus `synthetic` is made by a program. It holds no human voice, and the "
+            "figures below say nothing about real speech.**"
+        )
+    return text
+
+
+def _figures(config: BundleConfig) -> str:
+    protocol = config.protocol
+    rows: list[tuple[object, ...]] = []
+    for name, value in config.metrics.items():
+        if name.removesuffix("_low").removesuffix("_high") != name:
+            continue
+        low, high = config.metrics.get(f"{name}_low"), config.metrics.get(f"{name}_high")
+        interval = "" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f}"
+        shown = "not measured" if value is None else f"{100 * value:.1f}"
+        rows.append((METRIC_NAMES.get(name, name), shown, interval))
+    table = _table(("metric", "per cent", "95 % interval"), rows) if rows else "Not measured."
+    return (
+        "## Figures\n\n"
+        f"Protocol: {_cell(protocol.name)}. Audit: {_cell(protocol.stamp)}. "
+        f"Speaker-independent: {_cell(protocol.speaker_independent)}.\n\n{table}"
+    )
+
+
+def _provenance(config: BundleConfig) -> str:
+    notes = []
+    for modality, description in config.encoders.items():
+        provenance = _provenance_of(description)
+        labelled = {str(name) for name in provenance.get("labelled_on") or ()}
+        seen = sorted(labelled & set(config.data.corpora))
+        if seen:
+            notes.append(
+                f"- **contaminated**: the {modality} encoder saw {_cell(', '.join(seen))} with "
+                "emotion labels before; the figures are too good."
+            )
+        elif not provenance.get("known"):
+            notes.append(
+                f"- unknown: nobody wrote down which corpora the {modality} encoder saw; it may "
+                "have seen the test speakers."
+            )
+        else:
+            notes.append(f"- clean: the {modality} encoder saw no emotion label of these corpora.")
+    return "## What the encoders saw before\n\n" + "\n".join(notes)
+
+
+def _use(config: BundleConfig) -> str:
+    if len(config.dims) == 1:
+        missing = f"It needs {next(iter(config.dims))}."
+    elif config.trained_with_dropout:
+        missing = (
+            "It was trained with whole modalities left out at random, so it also answers when one "
+            "is missing, and says so."
+        )
+    else:
+        missing = (
+            "It was trained with every modality present; it may answer when one is missing, but "
+            "such an answer is less reliable, and it says so."
+        )
+    return (
+        "## Intended use and limits\n\n"
+        "For research, and for sorting recordings that a person then listens to. It names the "
+        "emotion that listeners would name in short utterances like those it was trained on; it "
+        "does not know what anyone feels. Other languages, ages, microphones and rooms lower the "
+        "figures above. Not for decisions about people: hiring, policing, credit, health, "
+        f"education.\n\n{missing}"
+    )
+
+
+def _loading(config: BundleConfig) -> str:
+    pair = {"audio", "text"} <= set(config.dims)
+    call = 'audio="file.wav", text="what was said"' if pair else 'audio="file.wav"'
+    if "audio" not in config.dims:
+        call = 'text="what was said"'
+    return (
+        "## How to load it\n\n```sh\nemofuse predict file.wav --model THIS_FOLDER\n```\n\n"
+        "```python\nfrom emofuse.recognition.recognizer import Recognizer\n\n"
+        f'recognizer = Recognizer.load("THIS_FOLDER")\nprint(recognizer.recognise({call}))\n```'
+    )
