@@ -22,7 +22,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from emofuse.errors import WorkError
 
-__all__ = ["METRICS", "METRIC_NAMES", "Scores", "confusion_matrix", "scores", "scores_of"]
+__all__ = [
+    "METRICS",
+    "METRIC_NAMES",
+    "Scores",
+    "confusion_matrix",
+    "mean_defined",
+    "scores",
+    "scores_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +53,7 @@ def f1_scores(confusion: Floats) -> Floats:
 
 def unweighted_average_recall(confusion: Floats) -> Floats:
     """UA of each matrix, ``(..., classes, classes)`` -> ``(...)``."""
-    return _mean_defined(recalls(confusion))
+    return mean_defined(recalls(confusion))
 
 
 def accuracy(confusion: Floats) -> Floats:
@@ -62,7 +70,7 @@ def weighted_f1(confusion: Floats) -> Floats:
 
 def macro_f1(confusion: Floats) -> Floats:
     """MF1 of each matrix, ``(...)``."""
-    return _mean_defined(f1_scores(confusion))
+    return mean_defined(f1_scores(confusion))
 
 
 METRICS: Mapping[str, Callable[[Floats], Floats]] = {
@@ -186,7 +194,8 @@ def _ratio(above: Floats, below: Floats) -> Floats:
     return result
 
 
-def _mean_defined(values: Floats) -> Floats:
+def mean_defined(values: Floats) -> Floats:
+    """Mean over the last axis of the values that are not NaN; NaN where there is none."""
     defined = ~np.isnan(values)
     return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1))
 
