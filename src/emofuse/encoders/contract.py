@@ -30,7 +30,8 @@ class EncoderSpec(Options):
         layer: hidden layer (0 = the input of the first; negative counts from the end), ``last``,
             or ``mean`` of all hidden layers.
         granularity: one vector an utterance (``pooled``) or a sequence (``frames``).
-        pooling: how a sequence becomes a vector: ``mean``, ``mean+std``, ``max``, ``cls``.
+        pooling: how a sequence becomes a vector: ``mean``, ``mean+std``, ``max``, ``cls``, or
+            ``stats`` (mean, std, quantiles and steps; see `encoders.pooling.pool`).
         precision: ``auto`` takes bfloat16 where the processor is fast at it, else ``fp32``.
         dim: size of the vector, for encoders that let one choose (``ngrams``).
     """
@@ -39,7 +40,7 @@ class EncoderSpec(Options):
     revision: str = "main"
     layer: int | Literal["last", "mean"] = "last"
     granularity: Literal["pooled", "frames"] = "pooled"
-    pooling: Literal["mean", "mean+std", "max", "cls"] = "mean"
+    pooling: Literal["mean", "mean+std", "max", "cls", "stats"] = "mean"
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     dim: int | None = Field(default=None, ge=8, le=1 << 20)
 
@@ -81,12 +82,14 @@ class Provenance:
         pretrained_on: corpora seen in pre-training, without labels.
         labelled_on: corpora seen with emotion labels; a test on one of them is contaminated.
         known: False where nobody wrote down what it saw.
+        source: where these facts are written.
     """
 
     licence: str = "unknown"
     pretrained_on: tuple[str, ...] = ()
     labelled_on: tuple[str, ...] = ()
     known: bool = False
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class Encoder(ABC):
         modality: ``audio``, ``text`` or ``video``.
         spec: what was asked for.
         revision: fingerprint of the weights and settings; part of every stored feature's key.
+        precision: ``fp32`` or ``bf16``, what ``auto`` came to on this machine.
         dim: feature size.
         frame_rate: frames a second, or None for tokens and pooled vectors.
         sample_rate: hertz that waveforms must have; 0 where there are none.
@@ -121,6 +125,7 @@ class Encoder(ABC):
     spec: EncoderSpec
     revision: str
     dim: int
+    precision: str = "fp32"
     frame_rate: float | None = None
     sample_rate: int = 0
     provenance: Provenance = Provenance()
@@ -136,3 +141,7 @@ class Encoder(ABC):
         Raises:
             EncoderError: an item that cannot be encoded.
         """
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Give what was found since the last call and is no error (a text that was cut)."""
+        return ()

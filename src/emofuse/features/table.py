@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -84,11 +84,13 @@ class FeatureTable:
         modalities: modality -> its features, in row order.
         encoders: modality -> JSON description of the encoder that made them (spec, revision, dim,
             frame_rate, sample_rate, provenance), as it goes into the bundle.
+        quarantined: modality -> id -> why the utterance has no features of it though it should.
     """
 
     ids: tuple[str, ...]
     modalities: Mapping[str, Ragged]
     encoders: Mapping[str, Mapping[str, object]]
+    quarantined: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def dims(self) -> dict[str, int]:
@@ -115,4 +117,4 @@ class FeatureTable:
     def to(self, device: torch.device | str) -> FeatureTable:
         """Move to a device."""
         moved = {name: part.to(device) for name, part in self.modalities.items()}
-        return FeatureTable(self.ids, moved, self.encoders)
+        return FeatureTable(self.ids, moved, self.encoders, self.quarantined)

@@ -23,6 +23,7 @@ __all__ = [
     "is_lfs_pointer",
     "probe",
     "read_audio",
+    "slice_key",
     "to_mono",
     "write_wav",
 ]
@@ -167,6 +168,15 @@ def audio_key(path: Path, start: float | None = None, end: float | None = None) 
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise _unreadable(path, error) from error
+    return slice_key(digest, start, end)
+
+
+def slice_key(digest: str, start: float | None, end: float | None) -> str:
+    """Name a slice of a file whose hash is known.
+
+    >>> slice_key("ab", 0.5, None), slice_key("ab", None, None)
+    ('ab[0.500000,]', 'ab')
+    """
     if start is None and end is None:
         return digest
     return f"{digest}[{start or 0.0:.6f},{'' if end is None else f'{end:.6f}'}]"

@@ -1,0 +1,111 @@
+"""Log-mel energies: the plain audio encoder that needs no weights.
+
+The signal (16 kHz) is cut into frames of 400 samples (25 ms) every 160 samples (10 ms), the end
+padded with zeros so that every sample is seen; a clip of 25 ms or less is one frame. Each frame is
+weighed by a periodic Hann window, zero-padded to 512 samples and turned into a power spectrum
+``|X|^2``. 64 triangles, equally wide on the scale ``mel = 2595 log10(1 + f / 700)`` from 20 to
+8000 Hz, sum it to energies ``E``; a feature is ``ln(E + 1e-6)``, so silence is a finite floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
+from emofuse.encoders.pooling import pool, pooled_dim
+from emofuse.encoders.settings import refuse_options, require_waveform
+from emofuse.media.audio import SAMPLE_RATE
+
+__all__ = ["LogMel", "frame_signal", "log_mel", "mel_filters"]
+
+WINDOW, HOP, N_FFT, BANDS = 400, 160, 512, 64
+LOWEST, HIGHEST = 20.0, 8000.0  # hertz
+FLOOR = 1e-6
+CHUNK = 8192  # frames in one transform
+
+
+def mel_filters() -> FloatArray:
+    """Triangular filters ``(bands, N_FFT // 2 + 1)``, peak 1, equally spaced in mel."""
+    mel = np.linspace(_mel(LOWEST), _mel(HIGHEST), BANDS + 2)
+    edges = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    bins = np.arange(N_FFT // 2 + 1) * (SAMPLE_RATE / N_FFT)
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def _mel(hertz: float) -> float:
+    return float(2595.0 * np.log10(1.0 + hertz / 700.0))
+
+
+def frame_signal(waveform: FloatArray, window: int = WINDOW, hop: int = HOP) -> FloatArray:
+    """Cut ``(samples,)`` into ``(frames, window)``; zeros fill the last frame.
+
+    >>> frame_signal(np.ones(401, np.float32)).shape
+    (2, 400)
+    """
+    frames = 1 + max(0, -(-(len(waveform) - window) // hop))
+    padded = np.zeros((frames - 1) * hop + window, np.float32)
+    padded[: len(waveform)] = waveform
+    return np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
+
+
+def log_mel(frames: torch.Tensor, window: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Turn ``(frames, WINDOW)`` of signal into ``(frames, BANDS)`` of log energies."""
+    spectrum = torch.fft.rfft(frames * window, n=N_FFT)
+    power = spectrum.real.square() + spectrum.imag.square()
+    return torch.log(power @ filters.T + FLOOR)
+
+
+class LogMel(Encoder):
+    """Log-mel energies, as frames (64 values, 100 a second) or pooled.
+
+    Args:
+        spec: ``granularity`` and ``pooling`` count; ``layer`` and ``dim`` do not exist here.
+        device: where the transform runs.
+
+    >>> encoder = LogMel(EncoderSpec(name="logmel", pooling="mean+std"))
+    >>> encoder.encode([Item("a", waveform=np.zeros(16000, np.float32))])[0].shape
+    (1, 128)
+    """
+
+    modality = "audio"
+    revision = "logmel-1"
+    sample_rate = SAMPLE_RATE
+    provenance = Provenance(licence="none needed (a formula)", known=True)
+
+    def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
+        refuse_options(spec, "layer", "dim", "revision")
+        self.spec = spec
+        pooled = spec.granularity == "pooled"
+        self.dim = pooled_dim(spec.pooling, BANDS) if pooled else BANDS
+        self.frame_rate = None if pooled else SAMPLE_RATE / HOP
+        self._device = device
+        self._window = torch.hann_window(WINDOW, periodic=True, device=device)
+        self._filters = torch.from_numpy(mel_filters()).to(device)
+
+    def encode(self, items: Sequence[Item]) -> list[FloatArray]:
+        """Give one ``(frames, 64)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
+        framed = [frame_signal(require_waveform(item)) for item in items]
+        bounds = np.cumsum([0, *(len(part) for part in framed)])
+        values = self._transform(framed, int(bounds[-1]))
+        parts = [values[a:b] for a, b in pairwise(bounds)]
+        if self.spec.granularity == "frames":
+            return [part.copy() for part in parts]
+        return [pool(part, self.spec.pooling) for part in parts]
+
+    def _transform(self, framed: Sequence[FloatArray], total: int) -> FloatArray:
+        values = np.empty((total, BANDS), np.float32)
+        done = 0
+        with torch.inference_mode():
+            for part in framed:
+                for start in range(0, len(part), CHUNK):
+                    chunk = torch.from_numpy(np.ascontiguousarray(part[start : start + CHUNK]))
+                    energies = log_mel(chunk.to(self._device), self._window, self._filters)
+                    values[done : done + len(chunk)] = energies.cpu().numpy()
+                    done += len(chunk)
+        return values

@@ -1,0 +1,53 @@
+"""Checks that all encoders share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emofuse.encoders.contract import EncoderSpec, FloatArray, Item
+from emofuse.errors import EncoderError, OptionError, shorten
+
+__all__ = ["refuse_options", "require_text", "require_waveform"]
+
+
+def refuse_options(spec: EncoderSpec, *keys: str) -> None:
+    """Refuse options that an encoder does not have, instead of passing over them.
+
+    Raises:
+        OptionError: one of ``keys`` is not at its default.
+    """
+    for key in keys:
+        if getattr(spec, key) != EncoderSpec.model_fields[key].default:
+            raise OptionError(
+                f"encoder {spec.name!r} has no option {key!r} "
+                f"(given: {shorten(getattr(spec, key))}); leave it out"
+            )
+
+
+def require_waveform(item: Item) -> FloatArray:
+    """Give the waveform of an item.
+
+    Raises:
+        EncoderError: there is none, or it is empty, not one channel, or not finite.
+    """
+    wave = item.waveform
+    if wave is None:
+        raise EncoderError(f"{shorten(item.id)} has no waveform; an audio encoder needs one")
+    if wave.ndim != 1 or not len(wave):
+        raise EncoderError(
+            f"{shorten(item.id)}: waveform of shape {wave.shape}; expected (samples,), not empty"
+        )
+    if not np.isfinite(wave).all():
+        raise EncoderError(f"{shorten(item.id)}: the waveform holds NaN or infinity")
+    return wave
+
+
+def require_text(item: Item) -> str:
+    """Give the text of an item.
+
+    Raises:
+        EncoderError: there is none, or it is blank.
+    """
+    if item.text is None or not item.text.strip():
+        raise EncoderError(f"{shorten(item.id)} has no text; a text encoder needs some")
+    return item.text

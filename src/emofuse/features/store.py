@@ -1,0 +1,199 @@
+"""The feature store: arrays filed by content, in shards that are read by memory mapping.
+
+A space (one encoder, revision and set of options) is a folder; every shard in it carries its own
+index, so there is no file that two writers could both want, and the index of a space is what its
+shards say. A shard is written once, under a name of its own, atomically. A shard that is cut short
+or damaged is named in `FeatureStore.damaged`, set aside, and its features count as absent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+
+from emofuse.encoders.contract import FloatArray
+from emofuse.errors import FeatureError, shorten
+from emofuse.features.keys import FeatureKey, FeatureSpace
+from emofuse.features.shard import Shard, write_shard
+from emofuse.storage import write_json
+
+__all__ = ["DEFAULT_STORE", "FeatureStore"]
+
+DEFAULT_STORE = Path(".emofuse/features")
+"""Where the commands keep features unless told."""
+
+SHARD_BYTES = 256 << 20  # a merged shard is not made larger
+MANY_SHARDS = 8  # more small shards than this are merged at the end of an encoding
+
+
+class _Index:
+    """What one space holds: digest -> shard and row."""
+
+    def __init__(self) -> None:
+        self.shards: dict[str, Shard] = {}
+        self.places: dict[bytes, tuple[Shard, int]] = {}
+
+    def add(self, shard: Shard) -> None:
+        self.shards[shard.path.name] = shard
+        for row, digest in enumerate(shard.digests):
+            self.places.setdefault(digest, (shard, row))
+
+    def drop(self, *names: str) -> None:
+        kept = [shard for name, shard in self.shards.items() if name not in names]
+        self.shards, self.places = {}, {}
+        for shard in kept:
+            self.add(shard)
+
+
+class FeatureStore:
+    """Features on disk, by content.
+
+    Args:
+        folder: where they lie; made when something is first written.
+
+    Attributes:
+        damaged: shards found damaged so far, and what is wrong with each.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.damaged: dict[Path, str] = {}
+        self._spaces: dict[FeatureSpace, _Index] = {}
+        if self.folder.exists() and not self.folder.is_dir():
+            raise FeatureError(f"{self.folder} is a file; a feature store is a folder")
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, FeatureKey) and key.digest in self._index(key.space).places
+
+    def count(self, space: FeatureSpace) -> int:
+        """Count the arrays of a space."""
+        return len(self._index(space).places)
+
+    def get(self, key: FeatureKey) -> FloatArray | None:
+        """Read the ``(frames, dim)`` array of a key; None where the store has none."""
+        index = self._index(key.space)
+        while (place := index.places.get(key.digest)) is not None:
+            shard, row = place
+            try:
+                return shard.read(row)
+            except FeatureError as error:
+                index.drop(shard.path.name)
+                self._set_aside(shard.path, error)
+        return None
+
+    def put_many(self, entries: Iterable[tuple[FeatureKey, FloatArray]]) -> int:
+        """Store arrays, one shard a space; what is there already is passed over.
+
+        Args:
+            entries: keys with ``(frames, dim)`` float32 arrays, at least one frame each.
+
+        Returns:
+            How many arrays were new.
+
+        Raises:
+            FeatureError: an array that is empty, not two-dimensional or not finite.
+            WorkError: the folder cannot be written.
+        """
+        fresh: dict[FeatureSpace, dict[bytes, FloatArray]] = {}
+        for key, array in entries:
+            _check_array(key, array)
+            if key not in self:
+                fresh.setdefault(key.space, {})[key.digest] = array
+        for space, arrays in fresh.items():
+            self._write(space, list(arrays), list(arrays.values()))
+        return sum(len(arrays) for arrays in fresh.values())
+
+    def _write(
+        self, space: FeatureSpace, digests: Sequence[bytes], arrays: Sequence[FloatArray]
+    ) -> None:
+        folder = self.folder / space.folder
+        if not (folder / "space.json").exists():
+            write_json(folder / "space.json", space.description)
+        path = folder / f"shard-{uuid4().hex}.safetensors"
+        write_shard(path, space.text, digests, arrays)
+        self._index(space).add(Shard(path, space.text))
+
+    def refresh(self) -> None:
+        """Look again at the disk: another process may have added or merged shards."""
+        for space, index in self._spaces.items():
+            self._scan(space, index)
+
+    def _index(self, space: FeatureSpace) -> _Index:
+        if space not in self._spaces:
+            self._spaces[space] = _Index()
+            self._scan(space, self._spaces[space])
+        return self._spaces[space]
+
+    def _scan(self, space: FeatureSpace, index: _Index) -> None:
+        for path in sorted((self.folder / space.folder).glob("shard-*.safetensors")):
+            if path.name in index.shards or path in self.damaged:
+                continue
+            try:
+                index.add(Shard(path, space.text))
+            except FeatureError as error:
+                if path.exists():  # else another process has just merged it
+                    self._set_aside(path, error)
+
+    def _set_aside(self, path: Path, error: FeatureError) -> None:
+        self.damaged[path] = str(error)
+        with suppress(OSError):  # a read-only store: passed over on every reading
+            path.replace(path.with_name(path.name + ".damaged"))
+
+    def compact(self, space: FeatureSpace, many: int = MANY_SHARDS) -> int:
+        """Merge the small shards of a space, once there are more than ``many``.
+
+        A shard is deleted only after one that holds all of it is on the disk, so a kill, a reader
+        or a second writer loses nothing.
+
+        Returns:
+            How many shards were merged.
+        """
+        self.refresh()
+        index = self._index(space)
+        small = [s for s in index.shards.values() if s.nbytes < SHARD_BYTES // 2]
+        if len(small) <= many:
+            return 0
+        for group in _groups(small):
+            self._merge(space, index, group)
+        return len(small)
+
+    def _merge(self, space: FeatureSpace, index: _Index, group: Sequence[Shard]) -> None:
+        merged: dict[bytes, FloatArray] = {}
+        try:
+            for shard in group:
+                for row, digest in enumerate(shard.digests):
+                    if digest not in merged:
+                        merged[digest] = shard.read(row)
+        except FeatureError:
+            return  # left as it is: reading it will name the damage
+        self._write(space, list(merged), list(merged.values()))
+        index.drop(*(shard.path.name for shard in group))
+        for shard in group:
+            with suppress(OSError):
+                shard.path.unlink()
+
+
+def _groups(shards: Sequence[Shard]) -> list[list[Shard]]:
+    """Put shards together until a group reaches the size of a large shard."""
+    groups: list[list[Shard]] = [[]]
+    size = 0
+    for shard in shards:
+        size += shard.nbytes
+        groups[-1].append(shard)
+        if size >= SHARD_BYTES:
+            groups.append([])
+            size = 0
+    return [group for group in groups if len(group) > 1]
+
+
+def _check_array(key: FeatureKey, array: FloatArray) -> None:
+    if array.ndim != 2 or not array.size:
+        raise FeatureError(
+            f"{shorten(key.content)}: an array of shape {array.shape} is no (frames, dim)"
+        )
+    if not np.isfinite(array).all():
+        raise FeatureError(f"{shorten(key.content)}: the features hold NaN or infinity")
