@@ -88,12 +88,14 @@ class RunMaker:
         folder = self.root / name
         folder.mkdir()
         frame = fabricate(classes=classes, **arguments) if frame is None else frame
+        if independent == "no":
+            frame = frame.assign(fold=[f"fold {int(i.split('-')[1]) % 4}" for i in frame["id"]])
         write_predictions(folder / "predictions.parquet", frame, classes)
-        self._write_texts(folder, name, frame, independent)
+        self._write_texts(folder, name, frame, audit_of(independent))
         self._write_jobs(folder, frame)
         return folder
 
-    def _write_texts(self, folder, name, frame, independent):
+    def _write_texts(self, folder, name, frame, audit):
         recipe = {"name": name, "model": {"name": "linear"}, "seeds": [0, 1]}
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
         everyone = list(dict.fromkeys(frame["id"]))
@@ -101,14 +103,13 @@ class RunMaker:
         for fold, part in frame.groupby("fold", sort=False):
             test = list(dict.fromkeys(part["id"]))
             inside = set(test)
-            pool = everyone[::2] if independent == "no" else everyone
-            train = [one for one in pool if one not in inside]
+            train = [one for one in everyone if one not in inside]
             folds.append({"name": fold, "train": train, "dev": [], "test": test})
         texts = {
             "environment.json": {"emofuse": "0.1", "python": "3.12", "torch": "2.9"},
             "folds.json": {"folds": folds},
             "metrics.json": {"ua": 0.123, "test_openings": 4},
-            "audit.json": audit_of(independent),
+            "audit.json": audit,
         }
         for file, value in texts.items():
             (folder / file).write_text(json.dumps(value))
