@@ -26,12 +26,15 @@ class Fold:
     Attributes:
         name: unique in its protocol (``"session 1"``).
         train, dev, test: utterance ids, disjoint; ``dev`` is cut from train by group.
+        dev_by: what dev was cut by (``"speaker"`` ... ``"none"``), ``"given"`` where the corpus or
+            a list names it, ``"paper"`` where a published split does, empty where there is no dev.
     """
 
     name: str
     train: tuple[str, ...]
     dev: tuple[str, ...]
     test: tuple[str, ...]
+    dev_by: str = ""
 
     def __post_init__(self) -> None:
         everything = (*self.train, *self.dev, *self.test)
@@ -68,13 +71,21 @@ class Protocol(ABC):
     Attributes:
         options_type: the options of the protocol's recipe entry.
         allows: overlaps that this protocol declares by its nature.
+        published_on_test: whether the published system chose its epoch on the part that it
+            reports; emofuse does not, and the audit says so beside the published figure.
     """
 
     options_type: ClassVar[type[ProtocolOptions]] = ProtocolOptions
     allows: ClassVar[frozenset[Aspect]] = frozenset()
+    published_on_test: ClassVar[bool] = False
 
     def __init__(self, options: ProtocolOptions) -> None:
         self.options = options
+
+    @property
+    def declared(self) -> frozenset[Aspect]:
+        """Overlaps between train+dev and test that do not stop a run: by nature, or by the user."""
+        return self.allows | frozenset(self.options.allow)
 
     @abstractmethod
     def folds(self, manifest: Manifest) -> Sequence[Fold]:
