@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -27,8 +29,18 @@ from emofuse.progress import Progress, ProgressEvent
 
 __all__ = ["complain", "emit_json", "out", "print_table", "progress_bar", "say"]
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+PLAIN_WIDTH = 160  # columns to draw a table in where there is no terminal to measure
+
+
+def _console(stderr: bool = False) -> Console:
+    console = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = PLAIN_WIDTH
+    return console
+
+
+out = _console()
+err = _console(stderr=True)
 
 
 def complain(message: str) -> None:
@@ -54,7 +66,13 @@ def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numeric: int = 1
 ) -> None:
     """Draw a table; columns from ``numeric`` on are set flush right."""
-    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
     for place, name in enumerate(columns):
         table.add_column(name, justify="right" if place >= numeric else "left", overflow="fold")
     for row in rows:
