@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from emofuse.media.audio import SAMPLE_RATE, decode, to_mono
 
-__all__ = ["Fingerprint", "fingerprint", "near_pairs", "sample_hash"]
+__all__ = ["Fingerprint", "fingerprint", "near_pairs", "sample_hash", "sound_shape"]
 
 FloatArray = NDArray[np.float32]
 WINDOW, HOP = 400, 160  # samples at 16 kHz: 25 ms, 10 ms
@@ -52,11 +52,19 @@ def fingerprint(path: Path, start: float | None = None, end: float | None = None
         MediaError: the file cannot be read.
     """
     samples, rate = decode(path, start, end)
-    shape = _shape(np.nan_to_num(to_mono(samples, rate, SAMPLE_RATE)))
+    shape = sound_shape(np.nan_to_num(to_mono(samples, rate, SAMPLE_RATE)))
     return Fingerprint(sample_hash(samples), samples.shape[0] / rate, shape)
 
 
-def _shape(mono: FloatArray) -> FloatArray:
+def sound_shape(mono: FloatArray) -> FloatArray:
+    """Draw how the energy of a sound moves over time and bands.
+
+    Args:
+        mono: ``(samples,)`` finite, at 16 kHz.
+
+    Returns:
+        ``(768,)`` of norm 1, the same at any level; zeros for silence and for less than 35 ms.
+    """
     blank: FloatArray = np.zeros(BANDS * SLOTS, np.float32)
     if mono.size < WINDOW + HOP:
         return blank
