@@ -1,1 +1,16 @@
-"""Parts shared by several models."""
+"""Layers: parts that several models share."""
+
+from emofuse.layers.inputs import ModalityInput
+from emofuse.layers.modality_dropout import keep_modalities
+from emofuse.layers.pooling import AttentionPooling, Pooling, masked_max, masked_mean
+from emofuse.layers.standardise import Standardise
+
+__all__ = [
+    "AttentionPooling",
+    "ModalityInput",
+    "Pooling",
+    "Standardise",
+    "keep_modalities",
+    "masked_max",
+    "masked_mean",
+]

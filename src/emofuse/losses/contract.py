@@ -44,10 +44,12 @@ class LossContext:
     Attributes:
         class_counts: ``(classes,)`` number of training items of each class.
         embedding_dims: modality -> size of the model's embeddings, where it has them.
+        classes: class names in the order of the scheme, for options that name classes.
     """
 
     class_counts: Tensor
     embedding_dims: dict[str, int]
+    classes: tuple[str, ...] = ()
 
 
 class LossTerm(nn.Module, ABC):

@@ -1,0 +1,114 @@
+"""Batches out of features held in memory: no loader, no work for each item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from emofuse.features.table import FeatureTable, Ragged
+from emofuse.layers import keep_modalities
+from emofuse.models.contract import Batch, Sequences
+
+__all__ = ["Feeder", "hide_modalities"]
+
+STATISTICS_FLOATS = 1 << 26
+"""Most padded values that one look at the training items may take (256 MiB)."""
+BUCKET = 16
+"""Shuffled items of this many batches are sorted by length before they are cut into batches."""
+
+
+class Feeder:
+    """Some rows of a table, ready to be cut into batches.
+
+    A modality with at most one frame an item (pooled vectors) is held as one matrix, and a batch
+    of it is one indexing operation; sequences are padded batch by batch.
+
+    Args:
+        table: features on the device of the model.
+        rows: ``(items,)`` the rows to feed; items are numbered from 0 in this order.
+    """
+
+    def __init__(self, table: FeatureTable, rows: Tensor) -> None:
+        device = next(iter(table.modalities.values())).values.device
+        self.rows = rows.to(device)
+        self._dense: dict[str, Sequences] = {}
+        self._ragged: dict[str, Ragged] = {}
+        for name, part in table.modalities.items():
+            if len(rows) and int(part.lengths[self.rows].max()) > 1:
+                self._ragged[name] = part
+            else:
+                self._dense[name] = part.gather(self.rows)
+        self._order = tuple(table.modalities)
+        self._lengths = torch.zeros(len(rows), dtype=torch.long)
+        for part in self._ragged.values():
+            self._lengths = torch.maximum(self._lengths, part.lengths[self.rows].cpu())
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, items: Tensor) -> Batch:
+        """Give the batch of these items; items that lack a modality have no True in its mask."""
+        found: dict[str, Sequences] = {}
+        for name in self._order:
+            if name in self._dense:
+                part = self._dense[name]
+                found[name] = Sequences(
+                    part.values.index_select(0, items), part.mask.index_select(0, items)
+                )
+            else:
+                found[name] = self._ragged[name].gather(self.rows[items])
+        return Batch(found)
+
+    def shuffled(self, size: int, generator: torch.Generator) -> list[Tensor]:
+        """Cut a fresh order of all items into batches of ``size``.
+
+        Sequences of like length go together: the shuffled items of 16 batches at a time are sorted
+        by length, cut, and the batches shuffled again.
+        """
+        order = torch.randperm(len(self), generator=generator)
+        if not self._ragged or len(self) <= size:
+            return _cut(order.to(self.rows.device), size)
+        batches: list[Tensor] = []
+        for bucket in _cut(order, size * BUCKET):
+            sorted_bucket = bucket[torch.argsort(self._lengths[bucket], stable=True)]
+            batches.extend(_cut(sorted_bucket, size))
+        places = torch.randperm(len(batches), generator=generator).tolist()
+        return [batches[place].to(self.rows.device) for place in places]
+
+    def in_order(self, size: int) -> Iterator[Tensor]:
+        """Cut all items into batches, shortest first, for looking at each of them once."""
+        if not self._ragged:
+            yield from _cut(torch.arange(len(self), device=self.rows.device), size)
+            return
+        order = torch.argsort(self._lengths, stable=True)
+        yield from _cut(order.to(self.rows.device), size)
+
+    def statistics_batch(self) -> Batch:
+        """Give all items, or evenly spaced ones where all would not fit into 256 MiB padded."""
+        widths = [part.values.shape[2] for part in self._dense.values()]
+        longest = int(self._lengths.max()) if len(self) else 1
+        widths += [part.dim * max(longest, 1) for part in self._ragged.values()]
+        most = max(1, STATISTICS_FLOATS // max(sum(widths), 1))
+        step = -(-len(self) // most)
+        return self.batch(torch.arange(0, len(self), step, device=self.rows.device))
+
+
+def _cut(order: Tensor, size: int) -> list[Tensor]:
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def hide_modalities(batch: Batch, rate: float, generator: torch.Generator) -> Batch:
+    """Hide each modality of each item with probability ``rate``, never all of an item's."""
+    parts = batch.modalities
+    if not rate or len(parts) < 2:
+        return batch
+    present = torch.stack([part.present for part in parts.values()], dim=1)
+    kept = keep_modalities(present, rate, generator)
+    return Batch(
+        {
+            name: Sequences(part.values, part.mask & kept[:, place, None])
+            for place, (name, part) in enumerate(parts.items())
+        }
+    )

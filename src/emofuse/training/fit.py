@@ -1,0 +1,259 @@
+"""One fitting of one model: epochs, dev metric, early stopping, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from emofuse.features.table import FeatureTable
+from emofuse.losses.contract import LossContext, Targets
+from emofuse.losses.objective import Objective, build_objective
+from emofuse.models.build import build_model, seeded
+from emofuse.models.contract import FusionModel, ModelSpec
+from emofuse.training.checkpoint import load_state, save_state, under
+from emofuse.training.feeder import Feeder
+from emofuse.training.judge import Recognised, better_is_higher, judge, recognise
+from emofuse.training.options import TrainerOptions
+from emofuse.training.parts import Part
+from emofuse.training.steppers import Row, Work, make_stepper
+
+__all__ = ["Blueprint", "EpochHook", "Fit", "Outcome"]
+
+EpochHook = Callable[[Row], None]
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """What is fitted, before any data.
+
+    Attributes:
+        model: name of the model.
+        model_options: its options.
+        objective: the loss terms, as in a recipe.
+        classes: class names.
+    """
+
+    model: str
+    model_options: Mapping[str, Any]
+    objective: tuple[Mapping[str, Any], ...]
+    classes: tuple[str, ...]
+
+
+@dataclass
+class Outcome:
+    """Where a fitting stands, and at its end what came of it.
+
+    Attributes:
+        epoch: epochs done.
+        best_epoch: the epoch whose weights are kept; without dev, the last.
+        best: its dev metric, more is better; None without dev.
+        waiting: epochs since then.
+        finished: whether training is over.
+        history: one row an epoch.
+    """
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best: float | None = None
+    waiting: int = 0
+    finished: bool = False
+    history: list[Row] = field(default_factory=list)
+
+
+class Fit:
+    """Fits one model to one training part.
+
+    All randomness (initial weights, order, dropout, hidden modalities) comes from ``seed``.
+
+    Args:
+        blueprint: model and objective.
+        options: how to train.
+        table: features, on the device to train on.
+        train: what to learn from.
+        dev: what to choose the epoch by; None = the last epoch counts.
+        seed: of every draw.
+        accelerator: backward pass and clipping.
+        epochs: how many epochs; ``options.epochs`` unless told. The learning-rate schedule always
+            spans ``options.epochs``.
+    """
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        options: TrainerOptions,
+        table: FeatureTable,
+        train: Part,
+        dev: Part | None,
+        *,
+        seed: int,
+        accelerator: Accelerator,
+        epochs: int | None = None,
+    ) -> None:
+        self.options, self.seed = options, seed
+        self.epochs = options.epochs if epochs is None else epochs
+        self.classes = blueprint.classes
+        self.device = next(iter(table.modalities.values())).values.device
+        self._table = table
+        feeder = Feeder(table, train.rows)
+        targets = _to(train.targets, self.device)
+        self.dev = dev if dev is not None and len(dev) else None
+        if self.dev is not None:
+            self._dev_feeder = Feeder(table, self.dev.rows)
+            self._dev_targets = _to(self.dev.targets, self.device)
+        spec = ModelSpec(table.dims, len(blueprint.classes))
+        self.model = build_model(blueprint.model, blueprint.model_options, spec, seed)
+        self.model.to(self.device)
+        self.model.fit_normalisation(feeder.statistics_batch())
+        self.objective = _objective(blueprint, self.model, feeder, targets, seed)
+        self.stepper = make_stepper(
+            Work(
+                self.model,
+                self.objective,
+                feeder,
+                targets,
+                options,
+                options.dropout_for(len(table.dims)),
+                seed,
+                accelerator,
+            )
+        )
+        self.outcome = Outcome()
+        self._best_state: dict[str, Tensor] = {}
+
+    def run(self, checkpoint: Path | None = None, hook: EpochHook | None = None) -> Outcome:
+        """Train to the end, from the checkpoint where there is one, and load the best weights.
+
+        Raises:
+            TrainingError: the loss is no number any more, or the checkpoint is damaged.
+        """
+        with seeded(self.seed):
+            if checkpoint is not None:
+                self._restore(checkpoint)
+            saved = time.monotonic()
+            while not self.outcome.finished:
+                started = time.monotonic()
+                row = self._epoch()
+                row["seconds"] = round(time.monotonic() - started, 4)
+                if hook is not None:
+                    hook(row)
+                due = time.monotonic() - saved >= self.options.checkpoint_seconds
+                due = due and self.stepper.resumable
+                if checkpoint is not None and (due or self.outcome.finished):
+                    self._save(checkpoint)
+                    saved = time.monotonic()
+        if self._best_state:
+            self.model.load_state_dict(self._best_state)
+        self.model.eval()
+        return self.outcome
+
+    def judge(self, part: Part) -> Recognised:
+        """Give logits, weights and the loss of items of train or dev."""
+        feeder, targets = Feeder(self._table, part.rows), _to(part.targets, self.device)
+        return recognise(self.model, feeder, self.objective, targets)
+
+    def _epoch(self) -> Row:
+        outcome = self.outcome
+        row: Row = {"epoch": outcome.epoch + 1, **self.stepper.epoch(outcome.epoch)}
+        outcome.epoch += 1
+        if self.dev is not None:
+            found = self._judge_dev()
+            row |= {f"dev_{name}": value for name, value in found.items()}
+            self._compare(better_is_higher(found, self.options.monitor))
+        else:
+            outcome.best_epoch = outcome.epoch
+        outcome.history.append(row)
+        patience = self.options.patience
+        stops_early = self.options.optimiser != "lbfgs" and patience is not None
+        outcome.finished = (
+            self.stepper.converged
+            or outcome.epoch >= self.epochs
+            or (stops_early and outcome.waiting >= (patience or 0))
+        )
+        return row
+
+    def _judge_dev(self) -> dict[str, float]:
+        seen = recognise(self.model, self._dev_feeder, self.objective, self._dev_targets)
+        labels = self._dev_targets.labels.cpu()
+        found = judge(labels, seen.logits.argmax(dim=1), len(self.classes))
+        return {"loss": seen.loss or 0.0, **found}
+
+    def _compare(self, score: float) -> None:
+        """Keep the weights of the best epoch; L-BFGS goes downhill all the way: its last counts."""
+        outcome = self.outcome
+        last_counts = self.options.optimiser == "lbfgs"
+        if outcome.best is None or score > outcome.best or last_counts:
+            outcome.best, outcome.best_epoch, outcome.waiting = score, outcome.epoch, 0
+            if not last_counts:
+                state = self.model.state_dict()
+                self._best_state = {name: part.clone() for name, part in state.items()}
+        else:
+            outcome.waiting += 1
+
+    def _save(self, path: Path) -> None:
+        parts = {
+            "model": self.model.state_dict(),
+            "best": self._best_state,
+            "objective": self.objective.state_dict(),
+            "stepper": self.stepper.state(),
+            "random": _random_state(self.device),
+        }
+        tensors = {
+            f"{kind}.{n}": part for kind, group in parts.items() for n, part in group.items()
+        }
+        save_state(path, tensors, asdict(self.outcome))
+
+    def _restore(self, path: Path) -> None:
+        loaded = load_state(path)
+        if loaded is None:
+            return
+        tensors, note = loaded
+        self.outcome = Outcome(**note)
+        self.model.load_state_dict(under("model", tensors))
+        self.objective.load_state_dict(under("objective", tensors))
+        self._best_state = {n: p.to(self.device) for n, p in under("best", tensors).items()}
+        if not self.outcome.finished:
+            self.stepper.restore(under("stepper", tensors))
+            _set_random_state(under("random", tensors))
+
+
+def _objective(
+    blueprint: Blueprint, model: FusionModel, feeder: Feeder, targets: Targets, seed: int
+) -> Objective:
+    counts = torch.bincount(targets.labels.cpu(), minlength=len(blueprint.classes))
+    model.eval()
+    with torch.no_grad():
+        shown = model(feeder.batch(torch.arange(min(2, len(feeder)), device=feeder.rows.device)))
+    sizes = {name: int(part.shape[-1]) for name, part in shown.embeddings.items()}
+    with seeded(seed):
+        objective = build_objective(
+            blueprint.objective, LossContext(counts, sizes, blueprint.classes)
+        )
+    return objective.to(targets.labels.device)
+
+
+def _to(targets: Targets, device: torch.device) -> Targets:
+    return Targets(
+        targets.labels.to(device),
+        None if targets.soft is None else targets.soft.to(device),
+        None if targets.vad is None else targets.vad.to(device),
+    )
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _set_random_state(state: Mapping[str, Tensor]) -> None:
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

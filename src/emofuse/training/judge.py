@@ -1,0 +1,81 @@
+"""Looking at items without learning from them: logits, weights, dev metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emofuse.evaluation.metrics import scores
+from emofuse.losses.contract import Targets
+from emofuse.losses.objective import Objective
+from emofuse.models.contract import FusionModel
+from emofuse.training.feeder import Feeder
+
+__all__ = ["Recognised", "better_is_higher", "judge", "recognise"]
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a model says of items, in their order, on the CPU.
+
+    Attributes:
+        logits: ``(items, classes)`` float32.
+        weights: modality -> ``(items,)`` float32.
+        loss: mean value of the objective, where one was given.
+    """
+
+    logits: Tensor
+    weights: dict[str, Tensor]
+    loss: float | None = None
+
+
+@torch.no_grad()
+def recognise(
+    model: FusionModel,
+    feeder: Feeder,
+    objective: Objective | None = None,
+    targets: Targets | None = None,
+    batch_size: int = 1024,
+) -> Recognised:
+    """Give logits and modality weights of every item; the model is left in evaluation mode.
+
+    Args:
+        model: on the device of the features.
+        feeder: the items.
+        objective: for the loss, where that is wanted.
+        targets: for the loss, in the order of the items, on that device.
+        batch_size: items at once.
+    """
+    model.eval()
+    order: list[Tensor] = []
+    logits: list[Tensor] = []
+    weights: dict[str, list[Tensor]] = {name: [] for name in model.spec.dims}
+    loss = 0.0
+    for items in feeder.in_order(batch_size):
+        output = model(feeder.batch(items))
+        order.append(items)
+        logits.append(output.logits.float())
+        for name, parts in weights.items():
+            part = output.weights.get(name)
+            parts.append(torch.zeros(len(items)) if part is None else part.float().cpu())
+        if objective is not None and targets is not None:
+            loss += float(objective(output, targets.take(items))[0]) * len(items)
+    places = torch.argsort(torch.cat(order)).cpu()
+    return Recognised(
+        torch.cat(logits).cpu()[places],
+        {name: torch.cat(parts)[places] for name, parts in weights.items()},
+        None if objective is None or targets is None else loss / max(len(feeder), 1),
+    )
+
+
+def judge(labels: Tensor, predicted: Tensor, classes: int) -> dict[str, float]:
+    """Score ``(items,)`` class indices on the CPU: ``ua``, ``wa``, ``wf1``, ``mf1``."""
+    found = scores(labels.numpy(), predicted.numpy(), classes)
+    return {"ua": found.ua, "wa": found.wa, "wf1": found.wf1, "mf1": found.mf1}
+
+
+def better_is_higher(metrics: dict[str, float], monitor: str) -> float:
+    """Give the monitored metric so that more is better (a loss changes its sign)."""
+    return -metrics["loss"] if monitor == "loss" else metrics[monitor]

@@ -1,0 +1,210 @@
+"""A recipe: everything that decides the numbers of a run, in one YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import Field, field_validator, model_validator
+
+from emofuse.encoders.contract import EncoderSpec
+from emofuse.errors import OptionError, UsageError, nearest_hint, shorten
+from emofuse.labels import LabelScheme, get_scheme
+from emofuse.losses.objective import parse_terms
+from emofuse.manifest import Modality
+from emofuse.models import MODELS
+from emofuse.models.build import parse_model_options
+from emofuse.options import Options, apply_overrides, load_yaml, parse_yaml
+from emofuse.protocols import PROTOCOLS
+from emofuse.training.options import TrainerOptions
+
+__all__ = ["DataOptions", "Recipe", "builtin_recipes", "load_recipe"]
+
+MAX_SEEDS = 1000
+
+
+class DataOptions(Options):
+    """What to learn from.
+
+    Attributes:
+        manifest: path of a manifest, or several.
+        root: where the media are, when not where the manifest says.
+        scheme: a built-in label scheme by name, the path of one's own in YAML, or one written out.
+        store: folder of the feature store.
+    """
+
+    manifest: tuple[str, ...] = Field(min_length=1)
+    root: str | None = None
+    scheme: str | LabelScheme
+    store: str = "features"
+
+    @field_validator("manifest", mode="before")
+    @classmethod
+    def _several(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("scheme", mode="after")
+    @classmethod
+    def _known(cls, value: str | LabelScheme) -> str | LabelScheme:
+        if isinstance(value, LabelScheme):
+            return value
+        scheme = get_scheme(value)
+        return scheme if value.endswith((".yaml", ".yml")) else value
+
+    @property
+    def label_scheme(self) -> LabelScheme:
+        """The scheme itself."""
+        return self.scheme if isinstance(self.scheme, LabelScheme) else get_scheme(self.scheme)
+
+
+class Recipe(Options):
+    """Everything that decides the numbers of a run.
+
+    Attributes:
+        name: what to call the run.
+        about: what the recipe is for, in a line.
+        data: manifests, label scheme, feature store.
+        encoders: modality -> encoder, written out or in short (``logmel:pooling=mean+std``).
+        model: ``name`` and the model's own options, resolved.
+        objective: the loss terms: ``name``, ``weight`` and the loss's own options, resolved.
+        protocol: ``name`` and the protocol's own options, resolved.
+        trainer: how the model is fitted.
+        seeds: one training a fold and seed.
+    """
+
+    name: str = Field(min_length=1, max_length=200)
+    about: str = ""
+    data: DataOptions
+    encoders: dict[Modality, EncoderSpec] = Field(min_length=1)
+    model: dict[str, Any] = Field(default_factory=lambda: {"name": "linear"})
+    objective: tuple[dict[str, Any], ...] = ({"name": "cross-entropy"},)
+    protocol: dict[str, Any]
+    trainer: TrainerOptions = TrainerOptions()
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _short_form(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        return {
+            name: EncoderSpec.from_text(spec) if isinstance(spec, str) else spec
+            for name, spec in value.items()
+        }
+
+    @field_validator("model", mode="after")
+    @classmethod
+    def _model(cls, value: dict[str, Any]) -> dict[str, Any]:
+        name = _named(value, "model", MODELS.names())
+        rest = {key: inner for key, inner in value.items() if key != "name"}
+        return {"name": name, **parse_model_options(name, rest).model_dump(mode="json")}
+
+    @field_validator("objective", mode="after")
+    @classmethod
+    def _terms(cls, value: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        return tuple(
+            {**term.model_dump(mode="json"), **options.model_dump(mode="json")}
+            for term, options in parse_terms(value)
+        )
+
+    @field_validator("protocol", mode="after")
+    @classmethod
+    def _protocol(cls, value: dict[str, Any]) -> dict[str, Any]:
+        name = _named(value, "protocol", PROTOCOLS.names())
+        options = PROTOCOLS.load(name).options_type.parse(value, f"protocol {name!r}")
+        found: dict[str, Any] = options.model_dump(mode="json")
+        return found
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _one_seed(cls, value: object) -> object:
+        return (value,) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        wrong = [seed for seed in self.seeds if not 0 <= seed < 1 << 32]
+        if wrong:
+            raise ValueError(f"seed {wrong[0]} is outside 0 to {(1 << 32) - 1}")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("a seed is listed twice")
+        return self
+
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """The model's own options, without its name."""
+        return {key: value for key, value in self.model.items() if key != "name"}
+
+    def to_yaml(self) -> str:
+        """Write the resolved recipe; reading it gives an equal one."""
+        return yaml.safe_dump(
+            self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100
+        )
+
+
+def _named(value: Mapping[str, Any], what: str, legal: tuple[str, ...]) -> str:
+    name = value.get("name")
+    if not isinstance(name, str):
+        raise OptionError(f"{what}.name = {shorten(name)}; {nearest_hint(str(name), legal)}")
+    return name
+
+
+def builtin_recipes() -> dict[str, str]:
+    """Name -> first comment line of every recipe that comes with the package."""
+    found: dict[str, str] = {}
+    for entry in sorted(files("emofuse.recipes").iterdir(), key=lambda e: e.name):
+        if entry.name.endswith(".yaml"):
+            first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
+            found[entry.name.removesuffix(".yaml")] = first.lstrip("# ").strip()
+    return found
+
+
+def load_recipe(path_or_name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe, apply ``key=value`` overrides, validate every part by its own type.
+
+    Args:
+        path_or_name: path of a YAML file, or the name of a built-in recipe.
+        overrides: such as ``trainer.epochs=5``; values are read as YAML.
+
+    Raises:
+        UsageError: no such recipe, no YAML.
+        OptionError: an unknown key or an illegal value, with the nearest legal one.
+    """
+    where = str(path_or_name)
+    data = apply_overrides(_mapping(_read(path_or_name), where), overrides)
+    return parse_recipe(data, f"recipe {where}")
+
+
+def parse_recipe(data: Any, where: str = "recipe") -> Recipe:
+    """Validate a recipe that was read already.
+
+    Raises:
+        OptionError: the first mistake, in one line that starts with ``where``.
+    """
+    try:
+        return Recipe.parse(data, where)
+    except UsageError as error:
+        message = str(error)
+        if message.startswith(where):
+            raise
+        raise OptionError(f"{where}: {message}") from error
+
+
+def _read(path_or_name: str | Path) -> Any:
+    text = str(path_or_name)
+    if isinstance(path_or_name, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
+        return load_yaml(Path(path_or_name))
+    names = builtin_recipes()
+    if text not in names:
+        hint = nearest_hint(text, names)
+        raise UsageError(f"no recipe {shorten(text)}; {hint}; or the path of a .yaml file")
+    source = files("emofuse.recipes").joinpath(f"{text}.yaml").read_text(encoding="utf-8")
+    return parse_yaml(source, f"recipe {text}")
+
+
+def _mapping(data: Any, where: str) -> Mapping[str, Any]:
+    if not isinstance(data, Mapping):
+        raise OptionError(f"recipe {where}: expected keys and values, got {shorten(data)}")
+    return data

@@ -1,0 +1,228 @@
+"""One epoch: AdamW in shuffled batches, or L-BFGS on everything at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from emofuse.errors import TrainingError
+from emofuse.losses.contract import Targets
+from emofuse.losses.objective import Objective
+from emofuse.models.contract import Batch, FusionModel
+from emofuse.training.checkpoint import pack_optimiser, unpack_optimiser
+from emofuse.training.feeder import Feeder, hide_modalities
+from emofuse.training.options import TrainerOptions
+from emofuse.training.schedule import schedule_factor
+
+__all__ = ["Row", "Stepper", "Work", "make_stepper"]
+
+Row = dict[str, float | int | str | None]
+LBFGS_ITERATIONS = 20
+"""Iterations of L-BFGS that make one row of the history."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a stepper works on.
+
+    Attributes:
+        model, objective: what is fitted; on the device.
+        feeder, targets: the training items, on the device.
+        options: how to train.
+        hidden_share: modality dropout in force.
+        seed: of order and hidden modalities.
+        accelerator: backward pass and clipping.
+    """
+
+    model: FusionModel
+    objective: Objective
+    feeder: Feeder
+    targets: Targets
+    options: TrainerOptions
+    hidden_share: float
+    seed: int
+    accelerator: Accelerator
+
+    def parameters(self) -> list[nn.Parameter]:
+        """Everything that is learned, the objective's own parameters included."""
+        both = [*self.model.parameters(), *self.objective.parameters()]
+        return [one for one in both if one.requires_grad]
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """The precision in force."""
+        kind = self.targets.labels.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=self.options.precision == "bf16")
+
+
+class Stepper(Protocol):
+    """Trains for an epoch at a time."""
+
+    converged: bool
+    resumable: bool
+
+    def epoch(self, number: int) -> Row:
+        """Train epoch ``number`` (from 0); give its losses and learning rate."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything needed to go on after this epoch, beside the weights."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+
+
+def make_stepper(work: Work) -> Stepper:
+    """Give the stepper of the optimiser that the options name."""
+    return _Whole(work) if work.options.optimiser == "lbfgs" else _Batches(work)
+
+
+class _Batches:
+    """AdamW in shuffled batches."""
+
+    resumable = True
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.converged = False
+        self.order = torch.Generator().manual_seed(2 * work.seed)
+        self.hiding = torch.Generator().manual_seed(2 * work.seed + 1)
+        self.parameters = work.parameters()
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.parameters if p.ndim >= 2]},
+            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        self.optimiser = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=work.options.learning_rate,
+            weight_decay=work.options.weight_decay,
+            fused=work.targets.labels.device.type in ("cpu", "cuda"),
+        )
+
+    def epoch(self, number: int) -> Row:
+        work = self.work
+        work.model.train()
+        work.objective.train()
+        batches = work.feeder.shuffled(work.options.batch_size, self.order)
+        losses: list[Tensor] = []
+        terms: list[list[Tensor]] = []
+        rate = 0.0
+        for place, items in enumerate(batches):
+            rate = self._rate((number + place / len(batches)) / work.options.epochs)
+            loss, values = self._step(items, rate)
+            losses.append(loss)
+            terms.append(values)
+        _check(losses, number, rate)
+        sizes = torch.tensor([float(len(items)) for items in batches])
+        shares = (sizes / sizes.sum()).to(losses[0].device)
+        row: Row = {"learning_rate": rate, "loss": float(torch.stack(losses) @ shares)}
+        if len(work.objective.names) > 1:
+            means = shares @ torch.stack([torch.stack(values) for values in terms])
+            named = zip(work.objective.names, means.tolist(), strict=True)
+            row |= {f"loss:{name}": value for name, value in named}
+        return row
+
+    def _rate(self, done: float) -> float:
+        options = self.work.options
+        rate = options.learning_rate * schedule_factor(options.schedule, done, options.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def _step(self, items: Tensor, rate: float) -> tuple[Tensor, list[Tensor]]:
+        work = self.work
+        batch = hide_modalities(work.feeder.batch(items), work.hidden_share, self.hiding)
+        with work.autocast():
+            loss, values = work.objective(work.model(batch), work.targets.take(items))
+        self.optimiser.zero_grad(set_to_none=True)
+        work.accelerator.backward(loss)
+        if work.options.clip is not None:
+            work.accelerator.clip_grad_norm_(self.parameters, work.options.clip)
+        self.optimiser.step()
+        return loss.detach(), list(values.values())
+
+    def state(self) -> dict[str, Tensor]:
+        packed = {f"optimiser.{key}": part for key, part in pack_optimiser(self.optimiser).items()}
+        return packed | {"order": self.order.get_state(), "hiding": self.hiding.get_state()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        start = "optimiser."
+        unpack_optimiser(
+            self.optimiser,
+            {n.removeprefix(start): part for n, part in tensors.items() if n.startswith(start)},
+        )
+        self.order.set_state(tensors["order"])
+        self.hiding.set_state(tensors["hiding"])
+
+
+def _check(losses: list[Tensor], epoch: int, rate: float) -> None:
+    finite = torch.isfinite(torch.stack(losses))
+    if not bool(finite.all()):
+        batch = int((~finite).int().argmax())
+        raise TrainingError(
+            f"the loss is {float(losses[batch])} in epoch {epoch + 1}, batch {batch + 1} (learning "
+            f"rate {rate:.3g}); lower trainer.learning_rate or set trainer.clip"
+        )
+
+
+class _Whole:
+    """L-BFGS on all training items at once; modalities are hidden by one draw for the whole fit."""
+
+    resumable = False
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.converged = False
+        self.parameters = work.parameters()
+        self.optimiser = torch.optim.LBFGS(
+            self.parameters,
+            max_iter=LBFGS_ITERATIONS,
+            history_size=10,
+            tolerance_grad=1e-4,
+            tolerance_change=1e-9,
+            line_search_fn="strong_wolfe",
+        )
+        everything = work.feeder.batch(
+            torch.arange(len(work.feeder), device=work.feeder.rows.device)
+        )
+        hiding = torch.Generator().manual_seed(2 * work.seed + 1)
+        self.batch: Batch = hide_modalities(everything, work.hidden_share, hiding)
+
+    def epoch(self, number: int) -> Row:
+        work = self.work
+        work.model.train()
+        work.objective.train()
+        left = work.options.epochs - number * LBFGS_ITERATIONS
+        iterations = max(1, min(LBFGS_ITERATIONS, left))
+        self.optimiser.param_groups[0]["max_iter"] = iterations
+        before = self._done()
+        loss = float(self.optimiser.step(self._closure))  # type: ignore[no-untyped-call]
+        if not math.isfinite(loss):
+            _check([torch.tensor(loss)], number, 1.0)
+        self.converged = self._done() - before < iterations or left <= LBFGS_ITERATIONS
+        return {"learning_rate": 1.0, "loss": loss}
+
+    def _done(self) -> int:
+        state = self.optimiser.state[self.parameters[0]]
+        return int(state.get("n_iter", 0))
+
+    def _closure(self) -> float:
+        work = self.work
+        self.optimiser.zero_grad()
+        with work.autocast():
+            loss, _ = work.objective(work.model(self.batch), work.targets)
+        decay = sum(p.square().sum() for p in self.parameters if p.ndim >= 2)
+        total = loss + 0.5 * work.options.weight_decay * decay
+        work.accelerator.backward(total)
+        return float(total.detach())
+
+    def state(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        del tensors
