@@ -1,0 +1,153 @@
+"""``emofuse predict``: emotions of files, folders, lists, texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from emofuse.cli.console import print_table, progress_bar, say
+from emofuse.errors import MediaError, OptionError
+
+if TYPE_CHECKING:
+    from emofuse.manifest import Modality
+    from emofuse.recognition.recognizer import Recognition, Recognizer
+
+EXAMPLE = (
+    "Example: emofuse predict call.wav --model runs/fusion --text 'you are late again'. "
+    "A folder: emofuse predict recordings/ -m runs/fusion --format csv > emotions.csv. "
+    "Standard input: cat call.wav | emofuse predict - -m runs/fusion"
+)
+Write = Callable[[Sequence["Recognition"]], None]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("predict", epilog=EXAMPLE)(predict)
+
+
+def predict(
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT...",
+            help="Audio files, folders, manifests (.jsonl), lists (.txt: a path a line, or path, "
+            "tab, text), tables (.csv, .tsv), or - for standard input.",
+        ),
+    ] = None,
+    *,
+    model: Annotated[Path, typer.Option("--model", "-m", help="A run or a bundle.")],
+    text: Annotated[str | None, typer.Option(help="What is said; alone, or with one file.")] = None,
+    text_file: Annotated[Path | None, typer.Option(help="A file that holds the text.")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, json (a line each) or csv.")] = (
+        "table"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    as_list: Annotated[
+        bool, typer.Option("--list", help="Every input is a list, whatever its name.")
+    ] = False,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(help="MODALITY=PATH, where an encoder of the bundle lies now."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    strict: Annotated[bool, typer.Option("--strict", help="A bad utterance is fatal.")] = False,
+) -> None:
+    """Recognise emotions with a trained model, with or without text.
+
+    A bad file is named and counted, and the rest goes on.
+    """
+    from emofuse.recognition.inputs import find_queries
+    from emofuse.recognition.output import check_format
+    from emofuse.recognition.recognizer import Recognizer
+
+    form = check_format("json" if as_json else form)
+    queries = find_queries(
+        inputs or [], _text(text, text_file), as_list=as_list, stdin=_standard_input, note=say
+    )
+    recognizer = Recognizer.load(model, device, _encoders(encoder or []))
+    write = _writer(form, recognizer)
+    failed = 0
+    with progress_bar() as progress:
+        for answers in _batches(recognizer.stream(queries, progress, strict=strict)):
+            write(answers)
+            failed += sum(answer.error is not None for answer in answers)
+            _remark(answers, recognizer)
+    if failed:
+        say(f"{failed} of {len(queries)} could not be recognised")
+        raise typer.Exit(1)
+
+
+def _text(text: str | None, text_file: Path | None) -> str | None:
+    if text_file is None:
+        return text
+    if text is not None:
+        raise OptionError("give --text or --text-file, not both")
+    from emofuse.corpora.files import read_text
+
+    return read_text(text_file).strip()
+
+
+def _standard_input() -> bytes:
+    limit = 1 << 30
+    data = sys.stdin.buffer.read(limit + 1)
+    if len(data) > limit:
+        raise MediaError("standard input is over 1 GiB; give the name of the file instead")
+    return data
+
+
+def _encoders(pairs: list[str]) -> dict[Modality, str]:
+    found: dict[Modality, str] = {}
+    names: dict[str, Modality] = {"audio": "audio", "text": "text"}
+    for pair in pairs:
+        modality, _, path = pair.partition("=")
+        if modality not in names or not path:
+            raise OptionError(f"--encoder {pair!r} is not audio=PATH or text=PATH")
+        found[names[modality]] = path
+    return found
+
+
+def _batches(answers: Iterator[Recognition], size: int = 64) -> Iterator[list[Recognition]]:
+    batch: list[Recognition] = []
+    for answer in answers:
+        batch.append(answer)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _writer(form: str, recognizer: Recognizer) -> Write:
+    from emofuse.recognition.output import CsvWriter, JsonWriter, table_columns, table_rows
+
+    if form == "json":
+        return JsonWriter(sys.stdout).write
+    if form == "csv":
+        return CsvWriter(sys.stdout, recognizer.classes, recognizer.modalities).write
+    classes = recognizer.classes
+
+    def draw(answers: Sequence[Recognition]) -> None:
+        print_table("", table_columns(classes), table_rows(answers, classes), numeric=3)
+
+    return draw
+
+
+def _remark(answers: Sequence[Recognition], recognizer: Recognizer) -> None:
+    """Say on standard error what went wrong, and once each what to bear in mind."""
+    for answer in answers:
+        if answer.error is not None:
+            known = answer.error.startswith(answer.id)
+            say(f"quarantined {answer.error if known else f'{answer.id}: {answer.error}'}")
+    counts: dict[str, list[str]] = {}
+    for answer in answers:
+        for note in answer.notes:
+            counts.setdefault(note, []).append(answer.id)
+    for note, names in counts.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say(f"note ({names[0]}{more}): {note}")
+    for warning in recognizer.take_warnings():
+        say(f"note: {warning}")

@@ -1,0 +1,119 @@
+"""The encoders of a bundle: the very ones it was trained with, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from emofuse.encoders.build import IMPORTED, load_encoder
+from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
+from emofuse.errors import BundleError, EmofuseError, EncoderError, OptionError, nearest_hint
+from emofuse.manifest import Modality
+from emofuse.models.bundle import BundleConfig
+
+__all__ = ["BundleEncoders"]
+
+
+class BundleEncoders:
+    """Loads the encoders that a bundle describes, each when it is first needed.
+
+    Args:
+        config: the bundle's configuration.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        moved: modality -> where its encoder lies now.
+
+    Raises:
+        BundleError: every modality was trained on imported vectors.
+        OptionError: ``moved`` names a modality that the bundle does not have.
+    """
+
+    def __init__(
+        self, config: BundleConfig, device: str, moved: Mapping[Modality, str] | None = None
+    ) -> None:
+        self._config = config
+        self._device = device
+        self._moved = dict(moved or {})
+        self._loaded: dict[Modality, Encoder] = {}
+        strange = [name for name in self._moved if name not in config.dims]
+        if strange:
+            hint = nearest_hint(strange[0], config.dims)
+            raise OptionError(f"the bundle has no {strange[0]!r} encoder; {hint}")
+        self._specs = {name: _spec(config, name) for name in config.dims}
+        if all(spec.name.startswith(IMPORTED) for spec in self._specs.values()):
+            names = ", ".join(spec.name for spec in self._specs.values())
+            raise BundleError(
+                f"the bundle was trained on imported vectors ({names}): there is no encoder to "
+                "recognise files or texts with; train on encoders instead"
+            )
+
+    def get(self, modality: Modality) -> Encoder:
+        """Give the encoder of a modality.
+
+        Raises:
+            BundleError: it was imported vectors, cannot be loaded, or is not the one that the
+                bundle was trained with.
+        """
+        if modality not in self._loaded:
+            self._loaded[modality] = self._load(modality)
+        return self._loaded[modality]
+
+    def encode(self, modality: Modality, items: Sequence[Item]) -> list[FloatArray | EncoderError]:
+        """Encode items together; an item that cannot be encoded gets its error instead.
+
+        Raises:
+            BundleError: see `get`.
+        """
+        encoder = self.get(modality)
+        try:
+            arrays = encoder.encode(items)
+        except EncoderError as error:
+            if len(items) == 1:
+                return [error]
+            return [outcome for item in items for outcome in self.encode(modality, [item])]
+        return [_finite(item, array) for item, array in zip(items, arrays, strict=True)]
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Give what the encoders found since the last call (a text that was cut)."""
+        return tuple(line for one in self._loaded.values() for line in one.take_warnings())
+
+    def _load(self, modality: Modality) -> Encoder:
+        spec = self._specs[modality]
+        moved = self._moved.get(modality)
+        if moved is not None:
+            spec = spec.model_copy(update={"name": moved})
+        try:
+            encoder = load_encoder(modality, spec, self._device)
+            revision = encoder.revision
+        except EncoderError as error:
+            raise BundleError(f"the bundle's {modality} encoder: {error}") from error
+        promised = self._config.encoders[modality].get("revision")
+        if revision != promised:
+            raise BundleError(
+                f"the {modality} encoder {spec.name} here is not the one that the bundle was "
+                f"trained with (fingerprint {revision[:12]} instead of {str(promised)[:12]}); "
+                "get the same weights, or train again"
+            )
+        if encoder.dim != self._config.dims[modality]:
+            raise BundleError(
+                f"the {modality} encoder {spec.name} gives size {encoder.dim}, the bundle takes "
+                f"{self._config.dims[modality]}"
+            )
+        return encoder
+
+
+def _spec(config: BundleConfig, modality: Modality) -> EncoderSpec:
+    description = config.encoders[modality]
+    try:
+        spec = EncoderSpec.parse(description.get("spec"), f"the bundle's {modality} encoder")
+        # "auto" was decided where the model was trained; another precision gives other numbers.
+        precision = description.get("precision", spec.precision)
+        return EncoderSpec.parse({**spec.model_dump(), "precision": precision}, "the bundle")
+    except EmofuseError as error:
+        raise BundleError(str(error)) from error
+
+
+def _finite(item: Item, array: FloatArray) -> FloatArray | EncoderError:
+    if np.isfinite(array).all():
+        return array
+    return EncoderError(f"{item.id}: the encoder gave NaN or infinity")
