@@ -110,7 +110,8 @@ def _labelled(manifest: Manifest) -> dict[str, int]:
 
 
 def _dropped(prepared: Prepared, manifest: Manifest) -> dict[str, int]:
-    return dict(Counter(str(u.emotion) for u in prepared.manifest if u.id not in manifest))
+    kept = set(manifest.ids)
+    return dict(Counter(str(u.emotion) for u in prepared.manifest if u.id not in kept))
 
 
 def _show(reader: Corpus[Any], prepared: Prepared, manifest: Manifest, scheme: str | None) -> None:

@@ -138,7 +138,7 @@ def _demographics(tree: Tree, findings: Findings) -> dict[str, dict[str, Any]]:
         findings.add("missing-table", "no VideoDemographics.csv: genders and ages unknown")
         return {}
     people: dict[str, dict[str, Any]] = {}
-    for _, row in read_rows(tables[0], ",", ("ActorID", "Age", "Sex")):
+    for _, row in read_rows(tables[0], ",", findings, ("ActorID", "Age", "Sex")):
         people[row["ActorID"].strip()] = {
             "sex": row["Sex"].strip().lower() or None,
             "age": int(row["Age"]) if row["Age"].strip().isdecimal() else None,
@@ -167,7 +167,7 @@ def _votes(tree: Tree, options: CremaDOptions, findings: Findings) -> Votes:
 def _tabulated(path: Path, mode: int, findings: Findings) -> Votes:
     """Read counts; the first column is 100,000 times the mode, plus the clip's number."""
     votes: Votes = {}
-    for number, row in read_rows(path, ",", ("fileName", *VOTES)):
+    for number, row in read_rows(path, ",", findings, ("fileName", *VOTES)):
         try:
             if int(next(iter(row.values()))) // 100_000 != mode:
                 continue
@@ -185,7 +185,7 @@ def _tabulated(path: Path, mode: int, findings: Findings) -> Votes:
 def _summarised(path: Path, column: str, findings: Findings) -> Votes:
     """Read winners; equal ones, written ``A:D``, share the vote."""
     votes: Votes = {}
-    for number, row in read_rows(path, ",", ("FileName", column)):
+    for number, row in read_rows(path, ",", findings, ("FileName", column)):
         winners = [VOTES.get(letter.strip()) for letter in row[column].split(":")]
         if None in winners:
             findings.add("bad-line", "no vote; left out", f"{path.name}:{number}")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from emofuse.corpora.findings import Findings
-from emofuse.errors import CorpusError
+from emofuse.errors import CorpusError, shorten
 from emofuse.media.audio import AUDIO_EXTENSIONS
 
 __all__ = [
@@ -130,9 +131,9 @@ def read_text(path: Path, fallbacks: Sequence[str] = ("cp1252",)) -> str:
 
 
 def read_rows(
-    path: Path, delimiter: str, required: Sequence[str] = ()
+    path: Path, delimiter: str, findings: Findings, required: Sequence[str] = ()
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read a table with a header.
+    """Read a table with a header; a row with too few or too many cells is a bad line.
 
     Yields:
         the number of the line on which the row ends, and its cells by column.
@@ -140,15 +141,25 @@ def read_rows(
     Raises:
         CorpusError: the file cannot be read, is no table, or lacks a required column.
     """
-    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), delimiter=delimiter)
     try:
-        columns = list(reader.fieldnames or ())
-        lacking = [name for name in required if name not in columns]
-        if lacking:
-            raise CorpusError(
-                f"{path} has no column {lacking[0]!r}; columns: {', '.join(columns) or '(none)'}"
-            )
-        for row in reader:
-            yield reader.line_num, {k: v or "" for k, v in row.items() if isinstance(k, str)}
+        columns = [name.strip() for name in next(reader, [])]
+        _check_header(path, columns, required)
+        for cells in reader:
+            if len(cells) == len(columns):
+                yield reader.line_num, dict(zip(columns, cells, strict=True))
+            elif cells:
+                message = f"{len(cells)} cells under {len(columns)} columns; left out"
+                findings.add("bad-line", message, f"{path.name}:{reader.line_num}")
     except csv.Error as error:
         raise CorpusError(f"{path}:{reader.line_num}: not a table: {error}") from error
+
+
+def _check_header(path: Path, columns: Sequence[str], required: Sequence[str]) -> None:
+    lacking = [name for name in required if name not in columns]
+    doubles = [name for name, count in Counter(columns).items() if count > 1]
+    if lacking:
+        listed = ", ".join(columns) or "(none)"
+        raise CorpusError(f"{path} has no column {lacking[0]!r}; columns: {shorten(listed, 300)}")
+    if doubles:
+        raise CorpusError(f"{path} has the column {shorten(doubles[0])} twice; rename one")

@@ -80,7 +80,7 @@ class Meld(Corpus[NoOptions]):
                 findings.add("missing-table", f"no {split}_sent_emo.csv", count=TOTALS[split])
             for path in paths[1:]:
                 findings.add("duplicate", "table of this name again, not read", str(path))
-            for number, row in read_rows(paths[0], ",", COLUMNS) if paths else ():
+            for number, row in read_rows(paths[0], ",", findings, COLUMNS) if paths else ():
                 where = f"{paths[0].name}:{number}"
                 yield self._utterance(where, split, row, media, findings)
 

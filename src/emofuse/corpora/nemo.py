@@ -65,7 +65,7 @@ class Nemo(Corpus[NoOptions]):
         if not tables:
             raise CorpusError(f"no data.tsv under {place.root}: {self.name} expects {self.layout}")
         audio = {path.stem: path for path in tree.having()}
-        for number, row in read_rows(tables[0], "\t", COLUMNS):
+        for number, row in read_rows(tables[0], "\t", findings, COLUMNS):
             stem = PurePosixPath(row["file_id"]).stem
             path = audio.pop(stem, None)
             if path is None:
