@@ -43,6 +43,7 @@ class Pair:
 
     Attributes:
         first, second: names of the runs.
+        first_stamp, second_stamp: what every table says of them (`evaluation.runs.Stamp.text`).
         first_value, second_value: the metric of each, on the common utterances.
         difference: first minus second.
         interval: of the difference.
@@ -58,6 +59,8 @@ class Pair:
 
     first: str
     second: str
+    first_stamp: str
+    second_stamp: str
     first_value: float
     second_value: float
     difference: float
@@ -158,6 +161,8 @@ def _compare(
     return Pair(
         first=names[0],
         second=names[1],
+        first_stamp=a.stamp.text,
+        second_stamp=b.stamp.text,
         first_value=first_value,
         second_value=second_value,
         difference=first_value - second_value,
@@ -230,7 +235,7 @@ def _stamp_notes(runs: Sequence[RunFolder], names: Sequence[str]) -> tuple[str, 
     notes = [
         f"{name} is {run.stamp.text} (protocol {run.stamp.protocol})"
         for name, run in zip(names, runs, strict=True)
-        if run.stamp.independent != "yes"
+        if not run.stamp.sound
     ]
     if len({run.stamp.protocol for run in runs}) > 1:
         listed = ", ".join(f"{n}: {r.stamp.protocol}" for n, r in zip(names, runs, strict=True))

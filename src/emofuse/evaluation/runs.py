@@ -6,7 +6,7 @@ import csv
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,24 +32,32 @@ class Stamp:
         protocol: name of the protocol.
         independent: whether test speakers are unseen in training.
         line: the audit's stamp, one line.
+        contaminated: encoders that saw a test corpus with labels, one line each.
     """
 
     protocol: str
     independent: Independence
     line: str
+    contaminated: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
-        """What every table says of the run's speakers.
+        """What every table says of the run.
 
         >>> Stamp("random", "no", "").text
         'SPEAKER-DEPENDENT'
         """
-        return {
+        words = {
             "yes": "speaker-independent",
             "no": "SPEAKER-DEPENDENT",
             "unknown": "SPEAKERS UNKNOWN",
-        }[self.independent]
+        }
+        return words[self.independent] + (", CONTAMINATED" if self.contaminated else "")
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing speaks against the numbers: new speakers, no encoder that knew them."""
+        return self.independent == "yes" and not self.contaminated
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,8 @@ class RunFolder:
         name: a short name for tables.
         predictions: checked predictions.
         classes: class names in order.
-        recipe, environment, audit, metrics: what the files hold; empty where they cannot be read.
+        recipe, environment, audit, metrics, bundle: what the files hold (``bundle`` its
+            config); empty where they cannot be read.
         folds: fold name -> part (train, dev, test) -> ids.
         histories: one a job.
         stamp: protocol and speaker independence, from the audit, checked against the folds.
@@ -89,6 +98,7 @@ class RunFolder:
     environment: Mapping[str, Any]
     audit: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    bundle: Mapping[str, Any]
     folds: Mapping[str, Mapping[str, tuple[str, ...]]]
     histories: tuple[History, ...]
     stamp: Stamp
@@ -111,7 +121,12 @@ def read_run(path: Path) -> RunFolder:
     recipe = _mapping(path / "recipe.yaml", problems)
     audit = _mapping(path / "audit.json", problems)
     folds = _folds(path / "folds.json", problems)
-    stamp = _stamp(audit, recipe, predictions, folds, problems)
+    config = path / "bundle" / "config.json"
+    bundle = _mapping(config, problems) if config.exists() else {}
+    stamp = replace(
+        _stamp(audit, recipe, predictions, folds, problems),
+        contaminated=_contaminated(bundle, predictions),
+    )
     _check_complete(predictions, folds, problems)
     name = recipe.get("name")
     return RunFolder(
@@ -123,6 +138,7 @@ def read_run(path: Path) -> RunFolder:
         environment=_mapping(path / "environment.json", problems),
         audit=audit,
         metrics=_mapping(path / "metrics.json", problems),
+        bundle=bundle,
         folds=folds,
         histories=_histories(path / "jobs", problems),
         stamp=stamp,
@@ -181,6 +197,21 @@ def _stamp(
         independent = "no"
     line = str(audit.get("stamp") or "no audit can be read")
     return Stamp(protocol, independent, line)
+
+
+def _contaminated(bundle: Mapping[str, Any], predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Encoders of the bundle that saw a corpus under test together with its labels."""
+    tested = {str(name).lower() for name in predictions["corpus"].dropna().unique()}
+    encoders = bundle.get("encoders")
+    found = []
+    for modality, encoder in encoders.items() if isinstance(encoders, dict) else ():
+        provenance = encoder.get("provenance") if isinstance(encoder, dict) else None
+        labelled = provenance.get("labelled_on") if isinstance(provenance, dict) else None
+        names = labelled if isinstance(labelled, list) else []
+        seen = sorted({str(name).lower() for name in names} & tested)
+        if seen:
+            found.append(f"the {modality} encoder saw {', '.join(seen)} with labels")
+    return tuple(found)
 
 
 def _shared_speakers(

@@ -81,7 +81,7 @@ class Summary:
         clusters: how many of them.
         chance_ua: UA of any constant or blind guess: 1 / classes present.
         majority_wa: WA of always naming the largest class.
-        weights: modality -> mean share of the decision.
+        weights: modality -> mean share of the decision; empty where the model gives none.
         class_weights: modality -> class -> mean share where gold is that class.
         notes: what the reader must know about these figures.
     """
@@ -214,7 +214,8 @@ def _speakers(frame: pd.DataFrame) -> int | None:
 def _weights(
     frame: pd.DataFrame, classes: Sequence[str]
 ) -> tuple[dict[str, float], dict[str, dict[str, float]]]:
-    names = modalities_of(frame)
+    given = [n for n in modalities_of(frame) if bool(frame[WEIGHT + n].any())]
+    names = modalities_of(frame) if given else ()
     columns = [WEIGHT + name for name in names]
     overall = {n: float(frame[c].mean()) for n, c in zip(names, columns, strict=True)}
     by_class = {
