@@ -7,7 +7,6 @@ import unicodedata
 
 __all__ = ["normalise_text", "repair_cp1252", "strip_annotations"]
 
-_NOT_WORD = re.compile(r"[^\w']+|_")
 _BRACKETS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\{[^}]*\}")
 
 
@@ -18,7 +17,14 @@ def normalise_text(text: str) -> str:
     "i'm fine thanks"
     """
     plain = unicodedata.normalize("NFKC", text).replace("\u2019", "'").casefold()
-    return " ".join(_NOT_WORD.sub(" ", plain).split())
+    return " ".join("".join(c if _in_word(c) else " " for c in plain).split())
+
+
+def _in_word(character: str) -> bool:
+    """Letters, digits, the apostrophe, and marks: the vowel signs of Devanagari are marks."""
+    if character.isalnum() or character == "'":
+        return True
+    return unicodedata.category(character).startswith("M")
 
 
 def strip_annotations(text: str) -> str:
