@@ -85,8 +85,11 @@ class BundleEncoders:
         try:
             encoder = load_encoder(modality, spec, self._device)
             revision = encoder.revision
-        except EncoderError as error:
-            raise BundleError(f"the bundle's {modality} encoder: {error}") from error
+        except (EncoderError, OptionError) as error:
+            raise BundleError(
+                f"the bundle's {modality} encoder: {error} (--encoder {modality}=PATH where it "
+                "was moved)"
+            ) from error
         promised = self._config.encoders[modality].get("revision")
         if revision != promised:
             raise BundleError(

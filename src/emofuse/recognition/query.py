@@ -84,7 +84,7 @@ def looks_like_audio(head: bytes) -> bool:
     """
     if head.startswith(_MAGIC):
         return True
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE0 == 0xE0  # an MPEG frame
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2  # MPEG, layer III
 
 
 def seconds_of(query: Query) -> float:
