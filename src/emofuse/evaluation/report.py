@@ -189,11 +189,8 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fold_line(fold: Mapping[str, Any]) -> tuple[str, str]:
     """Name of a fold, and its sizes and overlaps in words."""
-    parts = [
-        f"{key} {count}"
-        for key, count in (fold.get("sizes") or {}).items()
-        if isinstance(fold.get("sizes"), dict)
-    ]
+    sizes = fold.get("sizes")
+    parts = [f"{key} {n}" for key, n in (sizes if isinstance(sizes, dict) else {}).items()]
     test = fold.get("test")
     for measure, overlap in test.items() if isinstance(test, dict) else ():
         shared = overlap.get("utterances") if isinstance(overlap, dict) else None
