@@ -24,31 +24,31 @@ Severity = Literal["error", "warning", "note"]
 KINDS: Mapping[str, Severity] = {
     "missing": "error",
     "empty": "error",
-    "lfs pointer": "error",
+    "lfs-pointer": "error",
     "unreadable": "error",
-    "outside root": "error",
-    "no samples": "error",
-    "not finite": "error",
+    "outside-root": "error",
+    "no-samples": "error",
+    "not-finite": "error",
     "silent": "warning",
-    "too short": "warning",
-    "too long": "warning",
+    "too-short": "warning",
+    "too-long": "warning",
     "length": "warning",
     "clipped": "warning",
-    "channels cancel": "warning",
-    "low rate": "warning",
-    "copies disagree": "warning",
-    "ids alike": "warning",
+    "channels-cancel": "warning",
+    "low-rate": "warning",
+    "copies-disagree": "warning",
+    "ids-alike": "warning",
     "encoding": "warning",
-    "blank text": "warning",
-    "speaking rate": "warning",
+    "blank-text": "warning",
+    "speaking-rate": "warning",
     "copies": "note",
-    "mixed rates": "note",
+    "mixed-rates": "note",
     "channels": "note",
-    "one channel": "note",
+    "one-channel": "note",
     "offset": "note",
-    "slow text": "note",
-    "no emotion": "note",
-    "no speaker": "note",
+    "slow-text": "note",
+    "no-emotion": "note",
+    "no-speaker": "note",
 }
 """Every kind of finding, gravest first: an error cannot be used, a warning misleads, a note may."""
 
@@ -158,7 +158,7 @@ def _examine_one(manifest: Manifest, utterance: Utterance) -> tuple[Heard | None
         try:
             path = manifest.path(utterance.audio)
         except ManifestError as error:
-            faults.append(Fault("outside root", str(error)))
+            faults.append(Fault("outside-root", str(error)))
         except (OSError, ValueError, RuntimeError) as error:
             faults.append(Fault("unreadable", f"no legal path: {error}"))
         else:
@@ -211,7 +211,7 @@ def _copies(manifest: Manifest, heard: Mapping[str, Heard]) -> Iterable[Finding]
         detail = f"{how}: {shown}"
         if differ:
             detail += f"; {' and '.join(differ)} differ"
-        fault = Fault("copies disagree" if differ else "copies", detail)
+        fault = Fault("copies-disagree" if differ else "copies", detail)
         yield _finding(listed[0], fault, members[1:])
 
 
@@ -222,19 +222,19 @@ def _corpus_findings(listed: Sequence[Utterance], heard: Mapping[str, Heard]) ->
     for same in lowered.values():
         if len(same) > 1:
             names = ", ".join(u.id for u in same)
-            fault = Fault("ids alike", f"differ in case alone: {names}")
+            fault = Fault("ids-alike", f"differ in case alone: {names}")
             yield _finding(same[0], fault, [u.id for u in same[1:]])
     for kind in ("emotion", "speaker"):
         without = [u for u in listed if not (getattr(u, kind) or "").strip()]
         if without:
-            fault = Fault(f"no {kind}", f"{len(without):,} of {len(listed):,} utterances")
+            fault = Fault(f"no-{kind}", f"{len(without):,} of {len(listed):,} utterances")
             yield _finding(without[0], fault, [u.id for u in without[1:]])
     rates = Counter(heard[u.id].info.sample_rate for u in listed if u.id in heard)
     if len(rates) > 1:
         usual = rates.most_common(1)[0][0]
         odd = [u for u in listed if u.id in heard and heard[u.id].info.sample_rate != usual]
         shown = ", ".join(f"{rate:,} Hz x {count:,}" for rate, count in rates.most_common(4))
-        yield _finding(odd[0], Fault("mixed rates", shown), [u.id for u in odd[1:]])
+        yield _finding(odd[0], Fault("mixed-rates", shown), [u.id for u in odd[1:]])
 
 
 def _summary(listed: Sequence[Utterance], heard: Mapping[str, Heard]) -> Summary:

@@ -105,7 +105,8 @@ class Heard:
         if block.shape[1] > 1:
             self.difference = max(self.difference, float(np.abs(wide - wide[:, :1]).max()))
         self.clipped += sum(_in_runs(magnitude[:, c] >= FULL_SCALE) for c in range(block.shape[1]))
-        return mono.astype(np.float32)
+        mixed: FloatArray = mono.astype(np.float32)
+        return mixed
 
 
 def _in_runs(flags: NDArray[np.bool_]) -> int:
@@ -145,7 +146,7 @@ def hear(path: Path, start: float | None, end: float | None) -> Heard | Fault:
         reason = getattr(error, "error_string", None) or str(error)
         return Fault("unreadable", f"stops after {heard.seconds:.3f} s: {reason}")
     if not heard.frames:
-        return Fault("no samples", f"no sample in the slice; the file has {info.seconds:.3f} s")
+        return Fault("no-samples", f"no sample in the slice; the file has {info.seconds:.3f} s")
     heard.print = Fingerprint(digest.hexdigest(), heard.seconds, _shape(kept, info.sample_rate))
     return heard
 
@@ -162,7 +163,7 @@ def _why_unreadable(path: Path) -> str:
         if path.is_file() and path.stat().st_size == 0:
             return "empty"
         if path.is_file() and is_lfs_pointer(path):
-            return "lfs pointer"
+            return "lfs-pointer"
     except (OSError, ValueError):
         return "unreadable"
     return "unreadable"
@@ -176,9 +177,9 @@ def check_audio(path: Path, heard: Heard) -> list[Fault]:
 def _length_faults(path: Path, heard: Heard) -> list[Fault]:
     found = []
     if heard.seconds < TOO_SHORT:
-        found.append(Fault("too short", f"{heard.seconds:.3f} s, under {TOO_SHORT:g} s"))
+        found.append(Fault("too-short", f"{heard.seconds:.3f} s, under {TOO_SHORT:g} s"))
     if heard.seconds > TOO_LONG:
-        found.append(Fault("too long", f"{heard.seconds:.1f} s, over {TOO_LONG:g} s"))
+        found.append(Fault("too-long", f"{heard.seconds:.1f} s, over {TOO_LONG:g} s"))
     promised = heard.promised / heard.info.sample_rate
     if abs(promised - heard.seconds) > max(LENGTH_OFF[0], LENGTH_OFF[1] * promised):
         found.append(
@@ -188,7 +189,7 @@ def _length_faults(path: Path, heard: Heard) -> list[Fault]:
         found.extend(_riff_faults(path))
     if heard.info.sample_rate < SAMPLE_RATE:
         found.append(
-            Fault("low rate", f"{heard.info.sample_rate:,} Hz: nothing above half of that is heard")
+            Fault("low-rate", f"{heard.info.sample_rate:,} Hz: nothing above half of that is heard")
         )
     return found
 
@@ -212,7 +213,7 @@ def _riff_faults(path: Path) -> list[Fault]:
 def _level_faults(heard: Heard) -> list[Fault]:
     found = []
     if heard.not_finite:
-        found.append(Fault("not finite", f"{heard.not_finite:,} samples are NaN or infinite"))
+        found.append(Fault("not-finite", f"{heard.not_finite:,} samples are NaN or infinite"))
     peak, channels = float(heard.peak.max()), len(heard.peak)
     if peak < SILENT_PEAK or heard.rms < SILENT_RMS:
         return [*found, Fault("silent", f"peak {peak:.2g}, RMS {heard.rms:.2g} of full scale")]
@@ -233,9 +234,9 @@ def _channel_faults(heard: Heard) -> list[Fault]:
     rest = np.delete(heard.peak, loudest)
     mono = float(np.sqrt(heard.mono_square_sum / heard.frames))
     if heard.rms >= SILENT_RMS and mono < CANCELLED * heard.rms:
-        return [Fault("channels cancel", f"the mean of {channels} channels is near silence")]
+        return [Fault("channels-cancel", f"the mean of {channels} channels is near silence")]
     if heard.rms >= SILENT_RMS and float(rest.max()) < SILENT_PEAK:
-        return [Fault("one channel", f"all sound is in channel {loudest + 1} of {channels}")]
+        return [Fault("one-channel", f"all sound is in channel {loudest + 1} of {channels}")]
     same = "all alike" if heard.difference < 1e-4 else "averaged to mono"
     return [Fault("channels", f"{channels} channels, {same}")]
 
@@ -251,7 +252,7 @@ def check_text(text: str, seconds: float | None) -> list[Fault]:
     ['encoding']
     """
     if not text.strip():
-        return [Fault("blank text", "the text has no characters; leave it out")]
+        return [Fault("blank-text", "the text has no characters; leave it out")]
     found = []
     if "\ufffd" in text:
         found.append(Fault("encoding", "holds U+FFFD: a character was lost when it was decoded"))
@@ -270,9 +271,9 @@ def check_text(text: str, seconds: float | None) -> list[Fault]:
     if seconds:
         rate = len(text.strip()) / seconds
         if rate > FASTEST:
-            found.append(Fault("speaking rate", f"{rate:.0f} characters a second: not this text"))
+            found.append(Fault("speaking-rate", f"{rate:.0f} characters a second: not this text"))
         elif rate < SLOWEST and seconds > SLOW_FROM:
-            found.append(Fault("slow text", f"{rate:.2f} characters a second: is text missing?"))
+            found.append(Fault("slow-text", f"{rate:.2f} characters a second: is text missing?"))
     return found
 
 

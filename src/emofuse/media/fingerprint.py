@@ -20,7 +20,7 @@ BLOCK = 4096  # frames in memory at once
 BANDS, SLOTS = 16, 48
 LOW, HIGH = 150.0, 3400.0  # hertz: what 8 kHz copies and codecs leave alone
 FLOOR = 1e-3  # of the loudest cell: noise that a codec adds lies below (-60 dB)
-ALIKE = 0.985
+ALIKE = 0.99
 LENGTH_TOLERANCE = (0.12, 0.03)  # seconds, share: encoders pad
 
 

@@ -75,7 +75,7 @@ class Given(Protocol):
         held = {*test, *dev}
         train = tuple(part["train"]) if "train" in part else None
         if dev:
-            rest = tuple(u.id for u in manifest if u.id not in held)
+            rest = tuple(sorted(u.id for u in manifest if u.id not in held))
             return Fold(name, rest if train is None else train, dev, test, "given")
         learn = manifest if train is None else manifest.select(train)
         if train is not None and held & set(train):

@@ -13,6 +13,7 @@ from emofuse.manifest import Utterance
 from emofuse.options import Options
 from emofuse.protocols.balance import class_counts, deal, spread
 from emofuse.protocols.groups import Key, group_key, group_utterances
+from emofuse.protocols.words import foretell
 
 __all__ = ["TextCue", "Verdict", "measure_text_cue"]
 
@@ -31,8 +32,8 @@ class TextCue(Options):
 
     Attributes:
         verdict: ``none (scripted)``: sentences recur under every emotion, the words tell nothing;
-            ``some``: the words help; ``gives the label away``: many sentences belong to one
-            emotion; ``cannot tell``: sentences hardly recur; ``no text``.
+            ``some``: sentences or words help; ``gives the label away``: many sentences
+            belong to one emotion; ``cannot tell``: sentences hardly recur and words do not help; ``no text``.
         note: the verdict in words, with its figures.
         utterances, sentences: how many have text, and how many different ones (by their words).
         folds: of the cross-validation.
@@ -42,6 +43,7 @@ class TextCue(Options):
             and of the commonest class alone.
         ua, chance: unweighted average recall of the table, and one over the number of classes.
         ua_known: the same among utterances whose sentence the table knew.
+        ua_words: unweighted average recall of naive Bayes over single words.
         several_labels: share of utterances whose sentence occurs under more than one label.
         one_label: share of utterances whose sentence occurs five times or more, 95 % under one
             label.
@@ -60,6 +62,7 @@ class TextCue(Options):
     ua: float = 0.0
     chance: float = 0.0
     ua_known: float = 0.0
+    ua_words: float = 0.0
     several_labels: float = 0.0
     one_label: float = 0.0
     telling: tuple[str, ...] = ()
@@ -116,6 +119,7 @@ def measure_text_cue(utterances: Iterable[Utterance], seed: int = 0) -> TextCue:
         return TextCue(verdict="no text", note=note)
     folds, by_speaker = _fold_of(listed, seed)
     everything, known, baseline = _look_up(listed, folds)
+    words = _words(listed, folds)
     table: dict[Key, Counter[str]] = {}
     for utterance in listed:
         table.setdefault(_text(utterance), Counter())[str(utterance.emotion)] += 1
@@ -132,11 +136,12 @@ def measure_text_cue(utterances: Iterable[Utterance], seed: int = 0) -> TextCue:
         "ua": everything.ua,
         "chance": chance,
         "ua_known": known.ua,
+        "ua_words": words.ua,
         "several_labels": _share(table, [t for t, c in table.items() if len(c) > 1]),
         "one_label": _share(table, telling),
         "telling": tuple(f"{t[1][:80]} = {table[t].most_common(1)[0][0]}" for t in telling[:3]),
     }
-    verdict = _verdict(figures, known.beats_chance())
+    verdict = _verdict(figures, known.beats_chance(), words.beats_chance())
     return TextCue.model_validate({**figures, "verdict": verdict, "note": _note(verdict, figures)})
 
 
@@ -184,6 +189,19 @@ def _look_up(
     return everything, known, guessed / len(utterances)
 
 
+def _words(utterances: Sequence[Utterance], folds: Mapping[str, int]) -> _Tally:
+    names = sorted({str(u.emotion) for u in utterances})
+    answers = foretell(
+        [_text(u)[1] for u in utterances],
+        [names.index(str(u.emotion)) for u in utterances],
+        [folds[u.id] for u in utterances],
+    )
+    tally = _Tally()
+    for utterance, answer in zip(utterances, answers, strict=True):
+        tally.add(str(utterance.emotion), names[int(answer)] == utterance.emotion)
+    return tally
+
+
 def _top(counts: Counter[str], prior: Counter[str]) -> str:
     return max(sorted(counts), key=lambda name: (counts[name], prior[name]))
 
@@ -203,13 +221,15 @@ def _share(table: Mapping[Key, Counter[str]], texts: Iterable[Key]) -> float:
     return sum(table[text].total() for text in texts) / total
 
 
-def _verdict(figures: Mapping[str, object], beats_chance: bool) -> Verdict:
+def _verdict(figures: Mapping[str, object], sentences: bool, words: bool) -> Verdict:
     ua, chance = float(str(figures["ua"])), float(str(figures["chance"]))
-    if beats_chance:
+    if sentences:
         corrected = (ua - chance) / (1 - chance)
         clear = float(str(figures["one_label"])) >= GIVES_AWAY_SHARE
         return "gives the label away" if corrected >= GIVES_AWAY or clear else "some"
-    return "none (scripted)" if float(str(figures["known"])) >= RECURS else "cannot tell"
+    if float(str(figures["known"])) >= RECURS:
+        return "none (scripted)"
+    return "some" if words else "cannot tell"
 
 
 def _note(verdict: Verdict, figures: Mapping[str, object]) -> str:
@@ -218,13 +238,12 @@ def _note(verdict: Verdict, figures: Mapping[str, object]) -> str:
         "some": "words foretell some of the emotion",
         "gives the label away": "sentences belong to one emotion each; cut by text "
         "(text-disjoint), or a model learns the script",
-        "cannot tell": "sentences hardly recur, so a table of them cannot answer",
+        "cannot tell": "sentences hardly recur, and single words foretell nothing",
         "no text": "nothing to measure",
     }[verdict]
     return (
-        f"{meaning}: from the words alone UA {figures['ua']:.1%} (chance {figures['chance']:.1%}), "
-        f"accuracy {figures['accuracy']:.1%} (commonest class {figures['baseline']:.1%}); "
-        f"{figures['known']:.1%} of sentences recur, "
-        f"{figures['several_labels']:.1%} of utterances have a sentence with several labels, "
-        f"{figures['one_label']:.1%} one with a single label"
+        f"{meaning}: UA {figures['ua']:.1%} by the sentence, {figures['ua_words']:.1%} by its "
+        f"words (chance {figures['chance']:.1%}); {figures['known']:.1%} of utterances have a "
+        f"sentence met elsewhere, {figures['several_labels']:.1%} one under several emotions, "
+        f"{figures['one_label']:.1%} one under a single emotion"
     )
