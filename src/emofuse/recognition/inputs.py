@@ -72,11 +72,8 @@ def _one(
         return queries_from_bytes(stdin())
     path = Path(name)
     suffix = path.suffix.lower()
-    try:
-        if path.is_dir():
-            return _from_folder(path, note)
-    except (OSError, ValueError) as error:
-        raise MediaError(f"cannot reach {shorten(name)}: {error}") from error
+    if _is_folder(path):
+        return _from_folder(path, note)
     if as_list or suffix == ".txt":
         return list(_from_lines(read_text(path), path.parent, str(path)))
     if suffix == ".jsonl":
@@ -84,6 +81,13 @@ def _one(
     if suffix in (".csv", ".tsv"):
         return list(_from_table(path, "\t" if suffix == ".tsv" else ","))
     return [Query(path_id(path), path)]
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that the system refuses: reading it will say why
+        return False
 
 
 def queries_from_bytes(data: bytes) -> list[Query]:
