@@ -1,0 +1,179 @@
+"""A job: one fold, one seed. Finished jobs are kept; an unfinished one goes on where it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from emofuse.errors import MissingExtraError
+from emofuse.features.table import FeatureTable
+from emofuse.protocols.contract import Fold
+from emofuse.storage import read_json, write_json, write_text
+from emofuse.training.checkpoint import load_state, save_state
+from emofuse.training.feeder import Feeder
+from emofuse.training.judge import recognise
+from emofuse.training.parts import Part
+from emofuse.training.steppers import Row
+from emofuse.training.trainer import Trained, Trainer
+
+__all__ = ["Job", "JobResult", "make_jobs", "open_tensorboard", "run_job"]
+
+RESULT, MODEL, OUTPUTS = "result.json", "model.safetensors", "outputs.safetensors"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Attributes:
+        fold: what to learn from and be judged on.
+        seed: of every draw.
+        folder: where its files go, ``jobs/<fold>-<seed>``.
+    """
+
+    fold: Fold
+    seed: int
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result is there."""
+        return (self.folder / RESULT).exists()
+
+    def result(self) -> JobResult:
+        """Read its result.
+
+        Raises:
+            WorkError: a file is missing or damaged.
+        """
+        note = read_json(self.folder / RESULT)
+        outputs = load_state(self.folder / OUTPUTS)
+        tensors = {} if outputs is None else outputs[0]
+        weights = {n.removeprefix("w:"): t for n, t in tensors.items() if n.startswith("w:")}
+        return JobResult(note, tensors["logits"], weights)
+
+    def weights(self) -> Mapping[str, Tensor]:
+        """Read the weights of its model."""
+        loaded = load_state(self.folder / MODEL)
+        return {} if loaded is None else loaded[0]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a job gave, without test labels.
+
+    Attributes:
+        note: dev metric, epochs, chosen hyper-parameters, notes.
+        logits: ``(test items, classes)``, in the order of the fold's test part.
+        weights: modality -> ``(test items,)``.
+    """
+
+    note: Mapping[str, Any]
+    logits: Tensor
+    weights: Mapping[str, Tensor]
+
+
+def make_jobs(folds: tuple[Fold, ...], seeds: tuple[int, ...], folder: Path) -> list[Job]:
+    """Give every fold with every seed, in order; names of folders are unique."""
+    slugs: list[str] = []
+    for fold in folds:
+        slug = re.sub(r"[^\w.=+-]+", "-", fold.name, flags=re.ASCII).strip("-.")[:60] or "fold"
+        taken = sum(other.split("~")[0].lower() == slug.lower() for other in slugs)
+        slugs.append(f"{slug}~{taken + 1}" if taken else slug)
+    return [
+        Job(fold, seed, folder / f"{slug}-{seed}")
+        for fold, slug in zip(folds, slugs, strict=True)
+        for seed in seeds
+    ]
+
+
+def run_job(
+    job: Job,
+    trainer: Trainer,
+    table: FeatureTable,
+    parts: tuple[Part, Part | None],
+    test_rows: Tensor,
+    *,
+    hook: Callable[[str, Row], None] | None = None,
+) -> None:
+    """Train, recognise the test rows without their labels, and keep everything in the job's folder.
+
+    Raises:
+        TrainingError: see `Trainer.fit`.
+        MissingExtraError: TensorBoard is asked for and not installed.
+    """
+    train, dev = parts
+    log = open_tensorboard(job.folder) if trainer.options.tensorboard else None
+
+    def told(phase: str, row: Row) -> None:
+        if log is not None:
+            log(phase, row)
+        if hook is not None:
+            hook(phase, row)
+
+    trained = trainer.fit(table, train, dev, seed=job.seed, folder=job.folder, hook=told)
+    feeder = Feeder(table.to(trainer.device), test_rows)
+    seen = recognise(trained.model, feeder)
+    outputs = {"logits": seen.logits, **{f"w:{n}": part for n, part in seen.weights.items()}}
+    save_state(job.folder / OUTPUTS, outputs, {"fold": job.fold.name, "seed": job.seed})
+    save_state(job.folder / MODEL, trained.model.state_dict(), {"seed": job.seed})
+    _write_history(job, trained)
+    write_json(job.folder / RESULT, _note(job, trained))
+    for left in ("select.json", "fit.safetensors", "refit.safetensors"):
+        (job.folder / left).unlink(missing_ok=True)
+
+
+def _note(job: Job, trained: Trained) -> dict[str, Any]:
+    return {
+        "fold": job.fold.name,
+        "seed": job.seed,
+        "dev": trained.dev,
+        "epochs": trained.epochs,
+        "chosen": dict(trained.chosen),
+        "notes": list(trained.notes),
+    }
+
+
+def _write_history(job: Job, trained: Trained) -> None:
+    """Write ``history.csv``, and ``history-refit.csv`` where the model was trained again."""
+    phases = list(dict.fromkeys(str(row["phase"]) for row in trained.history))
+    for place, phase in enumerate(phases):
+        rows = [row for row in trained.history if row["phase"] == phase]
+        stream = io.StringIO()
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(stream, ["fold", "seed", *columns], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({"fold": job.fold.name, "seed": job.seed, **row} for row in rows)
+        name = "history.csv" if not place else f"history-{phase}.csv"
+        write_text(job.folder / name, stream.getvalue())
+
+
+def open_tensorboard(folder: Path) -> Callable[[str, Row], None]:
+    """Give a function that writes every number of a row as a TensorBoard scalar.
+
+    Raises:
+        MissingExtraError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtraError("tensorboard", "tracking") from error
+    writers: dict[str, Any] = {}
+
+    def log(phase: str, row: Row) -> None:
+        step = int(row.get("epoch") or 0)
+        if phase not in writers:
+            writers[phase] = SummaryWriter(str(folder / "tensorboard" / phase), purge_step=step)
+        for name, value in row.items():
+            if isinstance(value, int | float) and name != "epoch":
+                writers[phase].add_scalar(name.replace(":", "_"), value, step)
+        writers[phase].flush()
+
+    return log

@@ -1,0 +1,144 @@
+"""``train``: a recipe in, a run directory out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emofuse.evaluation.predictions import write_predictions
+from emofuse.evaluation.summary import summarise
+from emofuse.progress import Progress, ProgressEvent, silent
+from emofuse.protocols.audit import Audit, audit
+from emofuse.protocols.build import make_folds
+from emofuse.protocols.contract import Fold
+from emofuse.storage import read_json, sha256_text, write_json
+from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
+from emofuse.training.data import RunData, gather, load_manifest
+from emofuse.training.fit import Blueprint
+from emofuse.training.folder import claim, environment, keep_or_compare, locked
+from emofuse.training.jobs import Job, make_jobs, run_job
+from emofuse.training.recipe import Recipe
+from emofuse.training.steppers import Row
+from emofuse.training.trainer import Trainer
+
+__all__ = ["Run", "train"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: its directory.
+        recipe: the resolved recipe.
+        metrics: what ``metrics.json`` holds.
+    """
+
+    folder: Path
+    recipe: Recipe
+    metrics: dict[str, Any]
+
+    @property
+    def predictions(self) -> Path:
+        """One row an utterance, fold and seed."""
+        return self.folder / "predictions.parquet"
+
+    @property
+    def bundle(self) -> Path:
+        """The best model, ready for `Recognizer.load`."""
+        return self.folder / "bundle"
+
+
+def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Run:
+    """Train every fold with every seed and write the run directory.
+
+    The folds are audited first. What was finished before a kill is kept, so the same call goes on
+    from there and ends with the same numbers; a run that is complete is only read.
+
+    Args:
+        recipe: see `load_recipe`.
+        folder: of the run; new, empty, or of the same recipe.
+        progress: told of encoding and of every epoch (stage ``train``).
+
+    Raises:
+        UsageError: the folder is of another recipe.
+        ProtocolError: folds cannot be made, or overlap in a way nobody declared.
+        TrainingError: the folder is in use, the data changed, or a training diverged.
+        EmofuseError: what reading manifests and encoding can raise.
+    """
+    folder = Path(folder)
+    with locked(folder):
+        claim(folder, recipe)
+        if (folder / "metrics.json").exists():
+            return Run(folder, recipe, read_json(folder / "metrics.json"))
+        manifest = load_manifest(recipe)
+        protocol, folds = make_folds(manifest, recipe.protocol)
+        found = audit(manifest, protocol, folds, progress=progress)
+        write_json(folder / "audit.json", found.model_dump(mode="json"))
+        found.enforce()
+        data = gather(recipe, manifest, folds, progress)
+        keep_or_compare(folder / "folds.json", _folds_note(data.folds), "the folds")
+        keep_or_compare(folder / "data.json", data.note, "manifest or features")
+        jobs = make_jobs(data.folds, recipe.seeds, folder / "jobs")
+        _train_all(recipe, data, jobs, folder, progress)
+        metrics = _collect(recipe, data, jobs, folder, found)
+    return Run(folder, recipe, metrics)
+
+
+def _folds_note(folds: Sequence[Fold]) -> dict[str, Any]:
+    listed = []
+    for fold in folds:
+        parts = {part: list(getattr(fold, part)) for part in ("train", "dev", "test")}
+        hashes = {part: sha256_text("\n".join(ids)) for part, ids in parts.items()}
+        listed.append({"name": fold.name, "dev_by": fold.dev_by, "sha256": hashes, **parts})
+    return {"folds": listed}
+
+
+def _train_all(
+    recipe: Recipe, data: RunData, jobs: Sequence[Job], folder: Path, progress: Progress
+) -> None:
+    blueprint = Blueprint(
+        recipe.model["name"], recipe.model_options, recipe.objective, data.scheme.classes
+    )
+    trainer = Trainer(blueprint, recipe.trainer)
+    if not (folder / "environment.json").exists():
+        write_json(folder / "environment.json", environment(str(trainer.device)))
+    table = data.table.to(trainer.device)
+    epochs = recipe.trainer.epochs
+    for number, job in enumerate(jobs):
+        hook = _hook(progress, job, number, len(jobs), epochs)
+        if not job.finished:
+            rows = data.test_rows(job.fold)
+            run_job(job, trainer, table, data.parts(job.fold), rows, hook=hook)
+        progress(ProgressEvent("train", (number + 1) * epochs, len(jobs) * epochs, "epochs"))
+
+
+def _hook(progress: Progress, job: Job, number: int, jobs: int, epochs: int) -> Any:
+    def hook(phase: str, row: Row) -> None:
+        shown: dict[str, float | str] = {"fold": job.fold.name, "seed": str(job.seed)}
+        shown["phase"] = phase
+        shown |= {
+            name: value
+            for name, value in row.items()
+            if isinstance(value, float) and name in ("loss", "dev_ua", "dev_loss")
+        }
+        epoch = row.get("epoch")
+        done = number * epochs + min(int(epoch or 0), epochs) * (phase != "select")
+        progress(ProgressEvent("train", done, jobs * epochs, "epochs", shown))
+
+    return hook
+
+
+def _collect(
+    recipe: Recipe, data: RunData, jobs: Sequence[Job], folder: Path, found: Audit
+) -> dict[str, Any]:
+    results = [job.result() for job in jobs]
+    frame = predictions_frame(jobs, results, data)
+    write_predictions(folder / "predictions.parquet", frame, data.scheme.classes)
+    summary = summarise(frame, data.scheme.classes)
+    metrics = metrics_note(summary, found, data, jobs, results)
+    write_best(folder / "bundle", recipe, data, jobs[best_job(results)], metrics)
+    write_json(folder / "metrics.json", metrics)
+    return metrics
