@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -72,18 +73,35 @@ class Audformat(Corpus[AudformatOptions]):
         self, place: Place, options: AudformatOptions, findings: Findings
     ) -> Iterator[Utterance | None]:
         """Give an utterance a row of the table with emotions."""
+        with warnings.catch_warnings():  # audformat calls pandas in ways that pandas deprecates
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            found = self._read(place, options, findings)
+        yield from found
+
+    def _read(
+        self, place: Place, options: AudformatOptions, findings: Findings
+    ) -> list[Utterance | None]:
         database = _load(place.root)
         table = _choose(database, options)
         frame = _frame(database, table)
         others = [_records(_frame(database, t)) for t in database.tables if t != table]
         parts = _parts(database, options)
         files = ListedFiles(place.root, findings)
-        for key, row in _records(frame).items():
-            values = {**_looked_up(others, key), **row}
-            yield _utterance(
-                key, values, parts=parts, options=options, files=files, name=str(database.name)
+        name = str(database.name)
+        found = [
+            _utterance(
+                key,
+                {**_looked_up(others, key), **row},
+                parts=parts,
+                options=options,
+                files=files,
+                name=name,
             )
+            for key, row in _records(frame).items()
+        ]
         files.check()
+        return found
 
 
 def _load(root: Path) -> Any:

@@ -129,7 +129,7 @@ class Corpus(ABC, Generic[OptionsT]):
         }
 
     def prepare(
-        self, root: Path | Sequence[Path], *, progress: Progress = silent, **options: Any
+        self, root: Path | Sequence[Path], /, *, progress: Progress = silent, **options: Any
     ) -> Prepared:
         """Read the corpus.
 

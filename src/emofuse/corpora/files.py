@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from emofuse.corpora.findings import Findings
-from emofuse.errors import CorpusError, shorten
+from emofuse.errors import CorpusError, nearest_hint, shorten
 from emofuse.media.audio import AUDIO_EXTENSIONS
 
 __all__ = [
@@ -98,7 +98,7 @@ def read_bytes(path: Path) -> bytes:
 def decode_text(data: bytes, fallbacks: Sequence[str] = ("cp1252",)) -> str:
     r"""Decode text whose encoding is not stated.
 
-    A byte-order mark decides; else NUL bytes mean UTF-16; else UTF-8; else the fallbacks in
+    A byte-order mark decides; else many NUL bytes mean UTF-16; else UTF-8; else the fallbacks in
     order, the last of which replaces what it cannot decode.
 
     >>> decode_text("\u4f60\u597d".encode("utf-16")), decode_text(b"caf\xe9")
@@ -107,7 +107,7 @@ def decode_text(data: bytes, fallbacks: Sequence[str] = ("cp1252",)) -> str:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     head = data[:1000]
-    if head.count(0) > len(head) // 4:
+    if head.count(0) > len(head) // 10:
         little = head[1::2].count(0) >= head[0::2].count(0)
         return data.decode("utf-16-le" if little else "utf-16-be", "replace")
     for encoding in ("utf-8-sig", *fallbacks[:-1]):
@@ -159,7 +159,7 @@ def _check_header(path: Path, columns: Sequence[str], required: Sequence[str]) -
     lacking = [name for name in required if name not in columns]
     doubles = [name for name, count in Counter(columns).items() if count > 1]
     if lacking:
-        listed = ", ".join(columns) or "(none)"
-        raise CorpusError(f"{path} has no column {lacking[0]!r}; columns: {shorten(listed, 300)}")
+        hint = nearest_hint(lacking[0], columns)
+        raise CorpusError(f"{path} has no column {lacking[0]!r}; {hint}")
     if doubles:
         raise CorpusError(f"{path} has the column {shorten(doubles[0])} twice; rename one")

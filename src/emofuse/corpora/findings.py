@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -36,6 +37,9 @@ Kind = Literal[
 """What a finding is about."""
 
 MAX_EXAMPLES = 5
+NUMBER = re.compile(
+    r"\d+(?:\.\d+)?"
+)  # taken out of messages, so that equal mistakes count together
 
 
 class Finding(Options):
@@ -118,7 +122,7 @@ class Findings:
             return Utterance.model_validate(fields)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            reason = first["msg"].removeprefix("Value error, ")
+            reason = NUMBER.sub("…", first["msg"].removeprefix("Value error, "))
             place = ".".join(str(part) for part in first["loc"])
             self.add("bad-line", f"{place + ': ' if place else ''}{reason}; left out", where)
             return None

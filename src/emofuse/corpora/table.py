@@ -207,10 +207,14 @@ def _shares(votes: Mapping[str, Any]) -> dict[str, float] | None:
     """Turn counts or shares into shares that sum to 1."""
     if all(value is None for value in votes.values()):
         return None
-    numbers = {name: float(value if value is not None else 0) for name, value in votes.items()}
+    mistake = ValueError("votes are numbers of 0 or more, not all 0")
+    try:
+        numbers = {name: float(value if value is not None else 0) for name, value in votes.items()}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise mistake from error
     total = sum(numbers.values())
     if not math.isfinite(total) or total <= 0 or min(numbers.values()) < 0:
-        raise ValueError("votes are numbers of 0 or more, not all 0")
+        raise mistake
     return {name: number / total for name, number in numbers.items()}
 
 
