@@ -31,7 +31,7 @@ ADVICE: Mapping[Aspect, str] = {
     "session": "leave-one-session-out, or group-kfold by=session",
     "dialogue": "group-kfold by=dialogue",
     "text": "text-disjoint",
-    "audio": "take the copies out of the manifest (emofuse doctor lists them)",
+    "audio": "leave the copies out of the manifest (emofuse doctor lists them)",
 }
 
 
@@ -79,9 +79,11 @@ class Violation(Options):
 
     def __str__(self) -> str:
         shown = ", ".join(repr(value) for value in self.examples)
+        what = "are copies of recordings in" if self.aspect == "audio" else ""
         return (
-            f"{self.utterances:,} of {self.of:,} test utterances share their {self.measure} with "
-            f"train or dev in {len(self.folds)} folds (first: {self.folds[0]}; e.g. {shown})"
+            f"{self.utterances:,} of {self.of:,} test utterances "
+            f"{what or f'share their {self.measure} with'} train or dev "
+            f"in {len(self.folds)} folds (first: {self.folds[0]}; e.g. {shown})"
         )
 
 

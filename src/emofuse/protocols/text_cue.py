@@ -33,7 +33,8 @@ class TextCue(Options):
     Attributes:
         verdict: ``none (scripted)``: sentences recur under every emotion, the words tell nothing;
             ``some``: sentences or words help; ``gives the label away``: many sentences
-            belong to one emotion; ``cannot tell``: sentences hardly recur and words do not help; ``no text``.
+            belong to one emotion; ``cannot tell``: sentences hardly recur and words do not
+            help; ``no text``.
         note: the verdict in words, with its figures.
         utterances, sentences: how many have text, and how many different ones (by their words).
         folds: of the cross-validation.
