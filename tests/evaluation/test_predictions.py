@@ -168,3 +168,24 @@ def test_foreign_parquet_is_refused(tmp_path, note):
     pq.write_table(table.replace_schema_metadata(metadata), tmp_path / "p")
     with pytest.raises(WorkError, match="metadata names no"):
         read_predictions(tmp_path / "p")
+
+
+def foreign(path, made):
+    note = b'{"classes": ["anger", "joy", "sadness"]}'
+    table = pa.Table.from_pandas(made, preserve_index=False)
+    pq.write_table(table.replace_schema_metadata({b"emofuse": note}), path)
+
+
+def test_coded_columns_are_read_as_text(tmp_path):
+    coded = frame().astype({"fold": "category", "gold": "category", "speaker": "category"})
+    foreign(tmp_path / "p", coded)
+    found = read_predictions(tmp_path / "p")[0]
+    assert found["gold"].tolist() == frame()["gold"].tolist()
+    assert not len(found.select_dtypes("category").columns)
+
+
+@pytest.mark.parametrize("column", ["id", "gold", "speaker", "p:joy", "seed"])
+def test_nested_columns_are_refused(tmp_path, column):
+    foreign(tmp_path / "p", frame().assign(**{column: [[1]] * 6}))
+    with pytest.raises(WorkError, match=column):
+        read_predictions(tmp_path / "p")

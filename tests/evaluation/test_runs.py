@@ -31,7 +31,7 @@ def test_missing_runs_are_named(tmp_path, make_run):
     "file", ["recipe.yaml", "environment.json", "folds.json", "metrics.json", "audit.json"]
 )
 @pytest.mark.parametrize(
-    "content", [None, b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b"3", b"[" * 9999]
+    "content", [None, b"", b"{", b"[1, 2]", b"\xff\xfe\x00", b"3", b"[" * 2000]
 )
 def test_a_broken_side_file_is_one_line_and_the_rest_is_read(make_run, file, content):
     folder = make_run(speakers=4, per_speaker=4, seeds=1)

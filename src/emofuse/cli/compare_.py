@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from emofuse.cli.console import emit_json, print_table, say
+from emofuse.cli.console import emit_json, print_table, progress_bar, say
 
 
 def register(app: typer.Typer) -> None:
@@ -33,7 +33,8 @@ def compare(
     from emofuse.evaluation.tables import comparison_table
 
     read = [read_run(path) for path in runs]
-    found = compare_runs(read, metric, seed=seed)
+    with progress_bar() as progress:
+        found = compare_runs(read, metric, seed=seed, progress=progress)
     if as_json:
         emit_json(found.to_json())
     else:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from emofuse.cli.console import emit_json, print_table, say
+from emofuse.cli.console import emit_json, print_table, progress_bar, say
 from emofuse.errors import UsageError
+from emofuse.progress import ProgressEvent
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +43,11 @@ def report(
     )
     from emofuse.storage import write_text
 
-    reports = [read_report(path) for path in runs]
+    reports = []
+    with progress_bar() as progress:
+        for done, path in enumerate(runs, start=1):
+            reports.append(read_report(path))
+            progress(ProgressEvent("report", done, len(runs), "runs"))
     tables = report_tables(reports)
     if as_json:
         emit_json(report_json(reports))
@@ -53,6 +58,7 @@ def report(
         for table in tables:
             print_table(table.title, table.columns, table.rows, numeric=table.numeric)
     for one in reports:
+        say(f"{one.run.name}: {one.run.stamp.line}")
         for note in report_notes(one):
             say(f"{one.run.name}: {note}")
     pages = [(page, reports)] if page else [(r.run.path / "report.html", [r]) for r in reports]

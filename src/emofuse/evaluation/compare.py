@@ -31,6 +31,7 @@ from emofuse.evaluation.intervals import (
 from emofuse.evaluation.metrics import METRICS
 from emofuse.evaluation.paired import holm, paired_interval, swap_test
 from emofuse.evaluation.runs import RunFolder
+from emofuse.progress import Progress, ProgressEvent, silent
 
 __all__ = ["Comparison", "Pair", "compare_runs", "distinct_names"]
 
@@ -96,7 +97,11 @@ class Comparison:
 
 
 def compare_runs(
-    runs: Sequence[RunFolder], metric: str = "ua", resamples: int = RESAMPLES, seed: int = 0
+    runs: Sequence[RunFolder],
+    metric: str = "ua",
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    progress: Progress = silent,
 ) -> Comparison:
     """Compare every pair of runs.
 
@@ -105,6 +110,7 @@ def compare_runs(
         metric: a name in `evaluation.metrics.METRICS`.
         resamples: bootstrap resamples.
         seed: of all draws.
+        progress: told of every pair.
 
     Raises:
         OptionError: fewer than two runs, or an unknown metric.
@@ -115,10 +121,11 @@ def compare_runs(
     if len(runs) < 2:
         raise OptionError("a comparison needs two runs or more")
     names = distinct_names(runs)
-    pairs = [
-        _compare(runs[a], runs[b], (names[a], names[b]), metric, (resamples, seed))
-        for a, b in combinations(range(len(runs)), 2)
-    ]
+    places = list(combinations(range(len(runs)), 2))
+    pairs: list[Pair] = []
+    for a, b in places:
+        pairs.append(_compare(runs[a], runs[b], (names[a], names[b]), metric, (resamples, seed)))
+        progress(ProgressEvent("compare", len(pairs), len(places), "pairs"))
     corrected = holm([pair.p for pair in pairs])
     return Comparison(
         metric,

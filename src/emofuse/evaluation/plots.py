@@ -67,7 +67,9 @@ def _cell(axes: Any, place: tuple[int, int], share: float | None, count: float) 
 
 
 def curves_png(histories: Sequence[History]) -> bytes | None:
-    """Draw learning curves: loss at left, dev metrics at right, thin a job, bold their mean.
+    """Draw learning curves: losses at left, dev metrics at right, mean over jobs in bold.
+
+    Thin lines show each job, for losses and the first metric.
 
     Args:
         histories: one a fold and seed; columns with ``loss`` in their name are losses, others
@@ -85,25 +87,26 @@ def curves_png(histories: Sequence[History]) -> bytes | None:
     figure = Figure(figsize=(4.4 * len(panels) + 0.4, 3.3), layout="constrained")
     for place, (title, columns) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
-        for name, colour in zip(columns[: len(COLOURS)], COLOURS, strict=False):
-            _lines(axes, histories, name, colour)
+        for rank, (name, colour) in enumerate(zip(columns, COLOURS, strict=False)):
+            _lines(axes, histories, (name, colour), each=title == "loss" or rank == 0)
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
     return _png(figure)
 
 
-def _lines(axes: Any, histories: Sequence[History], name: str, colour: str) -> None:
-    """Draw a column of every job, and its mean over the jobs that still ran at an epoch."""
+def _lines(axes: Any, histories: Sequence[History], line: tuple[str, str], each: bool) -> None:
+    """Draw a column's mean over the jobs that still ran at an epoch, and each job if asked."""
+    name, colour = line
     jobs = [one for one in histories if name in one.columns]
     faint = 0.35 if len(jobs) <= BOLD_JOBS else 0.12
     by_epoch: dict[float, list[float]] = {}
     for one in jobs:
         epochs, values = one.columns["epoch"], one.columns[name]
-        if len(jobs) > 1:
+        if each and len(jobs) > 1:
             axes.plot(epochs, values, color=colour, alpha=faint, linewidth=0.7)
         for epoch, value in zip(epochs, values, strict=True):
             by_epoch.setdefault(epoch, []).append(value)

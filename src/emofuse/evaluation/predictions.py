@@ -96,6 +96,8 @@ def read_predictions(path: Path) -> tuple[pd.DataFrame, tuple[str, ...]]:
         frame = table.replace_schema_metadata(None).to_pandas()
     except (ValueError, TypeError, NotImplementedError) as error:
         raise WorkError(f"{path}: columns that cannot be read: {error}") from error
+    coded = frame.select_dtypes("category").columns
+    frame = frame.astype(dict.fromkeys(coded, object))
     check_predictions(frame, classes, str(path))
     return frame, classes
 

@@ -182,9 +182,16 @@ def _audit(audit: Mapping[str, Any]) -> dict[str, Any]:
         "verdict": _line(cue.get("verdict", "")),
         "note": _line(cue.get("note", "")),
         "violations": [_line(one) for one in _list(audit.get("violations"))],
-        "warnings": [_line(one) for one in _list(audit.get("warnings"))],
+        "warnings": [
+            line for line in map(_line, _list(audit.get("warnings"))) if not _told(line, cue)
+        ],
         "folds": [_fold_line(one) for one in _list(audit.get("folds")) if isinstance(one, dict)],
     }
+
+
+def _told(warning: str, cue: Mapping[str, Any]) -> bool:
+    """Whether a warning only repeats what is shown of the text."""
+    return bool(cue.get("note")) and warning == f"text: {_line(cue['note'])}"
 
 
 def _fold_line(fold: Mapping[str, Any]) -> tuple[str, str]:
