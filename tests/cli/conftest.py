@@ -36,9 +36,7 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Run:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
     """Call ``emofuse WORDS...`` from an empty directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
@@ -74,7 +72,8 @@ def corpus(tmp_path: Path) -> Path:
                 rate, seconds = 16_000, 0.4 + 0.1 * take
                 t = np.arange(int(rate * seconds)) / rate
                 tone = np.sin(2 * np.pi * (110 + 90 * place + 7 * speaker) * t)
-                wave = 0.2 * tone + 0.01 * rng.standard_normal(t.size)
+                swell = np.interp(t, np.linspace(0, seconds, 8), rng.uniform(0.02, 1.0, 8))
+                wave = 0.2 * tone * swell + 0.01 * rng.standard_normal(t.size)
                 soundfile.write(tmp_path / f"{name}.wav", wave, rate)
                 lines.append(
                     {

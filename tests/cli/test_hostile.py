@@ -1,0 +1,249 @@
+"""Hostile and mistaken input: each is one clear line and status 1 or 2, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from emofuse.options import apply_overrides
+
+RECIPE: Mapping[str, Any] = {
+    "name": "tiny",
+    "data": {"manifest": "tiny.jsonl", "scheme": "basic4", "store": "store"},
+    "encoders": {"audio": {"name": "logmel"}, "text": {"name": "ngrams", "dim": 64}},
+    "model": {"name": "linear"},
+    "protocol": {"name": "leave-one-speaker-out"},
+    "trainer": {"epochs": 2},
+    "seeds": [0],
+}
+
+
+def recipe(folder: Path, *overrides: str, name: str = "r.yaml") -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(apply_overrides(RECIPE, overrides)))
+    return path
+
+
+def check_refusal(done: Any, status: int, *parts: str) -> None:
+    assert done.status == status, done
+    line = done.complaint
+    assert len(line) < 700
+    for part in parts:
+        assert part in line, line
+
+
+TRAIN_CASES = {
+    "unknown key": (["modle.name=linear"], 2, ["'modle'", "did you mean 'model'"]),
+    "unknown nested key": (["trainer.epochz=3"], 2, ["trainer.epochz", "did you mean 'epochs'"]),
+    "unknown model option": (["model.hiden=3"], 2, ["hiden"]),
+    "unknown model": (["model.name=linaer"], 2, ["linaer", "did you mean 'linear'"]),
+    "unknown loss": (["objective=[{name: croos-entropy}]"], 2, ["did you mean 'cross-entropy'"]),
+    "unknown protocol": (["protocol.name=leave-one-speeker-out"], 2, ["leave-one-speaker-out"]),
+    "unknown encoder key": (["encoders.audio.layr=3"], 2, ["layr", "did you mean 'layer'"]),
+    "unknown modality": (["encoders.smell.name=x"], 2, ["smell"]),
+    "no encoder": (["encoders={}"], 2, ["encoders"]),
+    "unknown scheme": (["data.scheme=basic5"], 2, ["basic5", "did you mean"]),
+    "negative epochs": (["trainer.epochs=-1"], 2, ["trainer.epochs", "-1"]),
+    "epochs as text": (["trainer.epochs=many"], 2, ["trainer.epochs", "many"]),
+    "seed as text": (["seeds=[a]"], 2, ["seeds"]),
+    "no seeds": (["seeds=[]"], 2, ["seeds"]),
+    "override without value": (["trainer.epochs"], 2, ["key=value"]),
+    "override of a leaf": (["name.x.y=1"], 2, ["override"]),
+    "override with a bomb": (["name=" + "[" * 500], 2, ["override"]),
+    "missing manifest": (["data.manifest=none.jsonl"], 1, ["none.jsonl"]),
+    "labels outside the scheme": (
+        ["data.scheme={name: two, classes: [anger, sadness]}"],
+        1,
+        ["'happiness' x 12", "'neutral' x 12"],
+    ),
+    "imported features that are not there": (
+        ["encoders.audio={name: 'imported:none'}"],
+        1,
+        ["none"],
+    ),
+    "encoder folder that is not there": (
+        ["encoders.audio={name: ./no-such-folder}"],
+        1,
+        ["no-such"],
+    ),
+    "sessions unknown": (["protocol.name=leave-one-session-out"], 1, ["session"]),
+    "one corpus only": (["protocol.name=leave-one-corpus-out"], 1, ["corpus"]),
+    "folds that do not exist": (["protocol={name: given, path: none.json}"], 1, ["none.json"]),
+}
+
+
+@pytest.mark.parametrize("case", TRAIN_CASES)
+def test_train_refuses(run: Any, corpus: Path, tmp_path: Path, case: str) -> None:
+    overrides, status, parts = TRAIN_CASES[case]
+    done = run("train", recipe(tmp_path), *overrides, "-o", "out")
+    check_refusal(done, status, *parts)
+    assert not (tmp_path / "out" / "predictions.parquet").exists()
+
+
+def yaml_bomb(path: Path) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    path.write_text("\n".join(lines))
+
+
+RECIPE_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "bomb": (yaml_bomb, "100,000"),
+    "python object": (lambda p: p.write_text("!!python/object/apply:os.system [ls]"), "not YAML"),
+    "endless alias": (lambda p: p.write_text("a: &a [*a]"), "60 levels"),
+    "binary": (lambda p: p.write_bytes(os.urandom(64) + b"\xff\xfe"), "not"),
+    "empty": (lambda p: p.write_text(""), "expected keys and values"),
+    "list": (lambda p: p.write_text("[1, 2]"), "expected keys and values"),
+    "duplicate key": (lambda p: p.write_text("name: a\nname: b\n"), "given twice"),
+    "huge": (lambda p: p.write_text("x" * (2 << 20)), "over"),
+    "folder": (lambda p: p.mkdir(), "r.yaml"),
+}
+
+
+@pytest.mark.parametrize("case", RECIPE_FILES)
+def test_train_refuses_a_recipe_file(run: Any, tmp_path: Path, case: str) -> None:
+    make, part = RECIPE_FILES[case]
+    make(tmp_path / "r.yaml")
+    check_refusal(run("train", "r.yaml", "-o", "out"), 2, part)
+
+
+def test_train_refuses_a_recipe_that_is_not_there(run: Any) -> None:
+    check_refusal(run("train", "hubert-bert-mlpp", "-o", "out"), 2, "hubert-bert-mlpp")
+
+
+MANIFESTS: dict[str, tuple[str | bytes, str]] = {
+    "broken JSON": ('{"id": "a"', "m.jsonl:1: not a JSON object"),
+    "no modality": ('{"id": "a"}', "m.jsonl:1: an utterance needs"),
+    "duplicate id": ('{"id": "a", "text": "x"}\n{"id": "a", "text": "y"}', "m.jsonl:2"),
+    "path that climbs": ('{"id": "a", "audio": "../../../etc/passwd"}', "leaves the corpus root"),
+    "absolute path": ('{"id": "a", "audio": "/etc/passwd"}', "absolute"),
+    "unknown key": ('{"id": "a", "text": "x", "emotoin": "sad"}', "did you mean 'emotion'"),
+    "binary": (b"\xff\xfe\x00\x01", "not UTF-8"),
+    "empty": ("", "lists no utterances"),
+    "deep": ('{"id": ' + "[" * 100_000, "m.jsonl:1"),
+    "surrogate": ('{"id": "\\ud800", "text": "x"}', "m.jsonl:1"),
+}
+
+
+@pytest.mark.parametrize("verb", ["doctor", "audit", "encode"])
+@pytest.mark.parametrize("case", MANIFESTS)
+def test_verbs_refuse_a_manifest(run: Any, tmp_path: Path, case: str, verb: str) -> None:
+    content, part = MANIFESTS[case]
+    data = content if isinstance(content, bytes) else content.encode()
+    (tmp_path / "m.jsonl").write_bytes(data)
+    extra = {
+        "doctor": [],
+        "audit": ["--protocol", "random"],
+        "encode": ["--audio", "logmel"],
+    }[verb]
+    check_refusal(run(verb, "m.jsonl", *extra), 1, part)
+
+
+CALLS: dict[str, tuple[list[str], int, list[str]]] = {
+    "unknown verb": (["predcit"], 2, ["predcit"]),
+    "unknown option": (["list", "models", "--jsno"], 2, ["--jsno"]),
+    "unknown list": (["list", "modles"], 2, ["did you mean 'models'"]),
+    "unknown corpus": (["prepare", "emobd", ".", "-o", "m.jsonl"], 2, ["did you mean 'emodb'"]),
+    "missing root": (["prepare", "emodb", "nowhere", "-o", "m.jsonl"], 1, ["nowhere"]),
+    "wrong root": (["prepare", "iemocap", ".", "-o", "m.jsonl"], 1, ["Session"]),
+    "unknown protocol": (["audit", "tiny.jsonl", "--protocol", "rndom"], 2, ["'random'"]),
+    "unknown encoder option": (
+        ["encode", "tiny.jsonl", "--audio", "logmel:poolin=mean"],
+        2,
+        ["did you mean 'pooling'"],
+    ),
+    "layer of an encoder without layers": (
+        ["encode", "tiny.jsonl", "--audio", "logmel:layer=3"],
+        2,
+        ["layer"],
+    ),
+    "nothing to encode": (["encode", "tiny.jsonl"], 2, ["--audio"]),
+    "hub name in bad form": (["encode", "tiny.jsonl", "--audio", "a/b/c/d"], 2, ["a/b/c/d"]),
+    "no run": (["report", "nowhere"], 1, ["nowhere"]),
+    "a folder that is no run": (["report", "."], 1, ["."]),
+    "compare what is no run": (["compare", "nowhere", "."], 1, ["nowhere"]),
+    "no model": (["predict", "s0-anger-0.wav", "--model", "nowhere"], 1, ["nowhere"]),
+    "demo of an unknown corpus": (["demo", "--corpus", "ravdes", "--root", "."], 2, ["ravdess"]),
+}
+
+
+@pytest.mark.parametrize("case", CALLS)
+def test_calls_are_refused(run: Any, corpus: Path, case: str) -> None:
+    words, status, parts = CALLS[case]
+    check_refusal(run(*words), status, *parts)
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.system, ("touch pwned",)
+
+
+def test_a_malicious_pickle_is_never_executed(run: Any, tmp_path: Path) -> None:
+    rows = [{"text_embed": np.zeros(3), "audio_embed": np.zeros(4), "label": 0, "x": _Evil()}]
+    (tmp_path / "f.pkl").write_bytes(pickle.dumps(rows))
+    done = run("import", "f.pkl", "--name", "old", "--classes", "anger,sadness", "-o", "m.jsonl")
+    check_refusal(done, 1, "system")
+    assert not (tmp_path / "pwned").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x05", b"not a pickle", b"\x80\x04N."])
+def test_a_file_that_is_no_feature_pickle(run: Any, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "f.pkl").write_bytes(content)
+    done = run("import", "f.pkl", "--name", "old", "--classes", "anger,sadness", "-o", "m.jsonl")
+    check_refusal(done, 1, "f.pkl")
+
+
+BAD_AUDIO: dict[str, bytes] = {
+    "empty": b"",
+    "pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n",
+    "text": b"hello world, I am not audio",
+    "half a header": b"RIFF\x24\x00\x00\x00WAVEfmt ",
+}
+
+
+@pytest.mark.parametrize("case", BAD_AUDIO)
+def test_one_bad_file_is_quarantined_and_the_rest_goes_on(
+    run: Any, corpus: Path, tmp_path: Path, case: str
+) -> None:
+    (tmp_path / "s0-anger-0.wav").write_bytes(BAD_AUDIO[case])
+    sick = run("doctor", "tiny.jsonl", "--json")
+    assert sick.status == 1
+    assert "s0-anger-0" in sick.out
+    done = run("encode", "tiny.jsonl", "--audio", "logmel", "--store", "store", "--json")
+    assert done.status == 1
+    told = json.loads(done.out)
+    assert "s0-anger-0" in json.dumps(told)
+    strict = run("encode", "tiny.jsonl", "--audio", "logmel", "--store", "other", "--strict")
+    check_refusal(strict, 1, "s0-anger-0")
+
+
+def test_nan_samples_are_named(run: Any, corpus: Path, tmp_path: Path) -> None:
+    wave = np.full(8000, np.nan, np.float32)
+    soundfile.write(tmp_path / "s0-anger-0.wav", wave, 16_000, subtype="FLOAT")
+    done = run("doctor", "tiny.jsonl")
+    assert done.status == 1
+    assert "nan" in done.out.lower()
+
+
+def test_a_store_that_cannot_be_written_is_one_line(run: Any, corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file, not a folder")
+    check_refusal(run("encode", "tiny.jsonl", "--text", "ngrams", "--store", "store"), 1, "store")
+
+
+def test_a_link_out_of_the_root_is_not_followed(run: Any, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    soundfile.write(tmp_path / "secret.wav", np.zeros(8000), 16_000)
+    (root / "a.wav").symlink_to(tmp_path / "secret.wav")
+    (root / "m.jsonl").write_text('{"id": "a", "audio": "a.wav"}\n')
+    done = run("doctor", root / "m.jsonl", "--json")
+    assert done.status == 1
+    assert "out of the corpus root" in done.out + done.err
