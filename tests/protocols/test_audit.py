@@ -249,6 +249,30 @@ def test_text_that_gives_the_label_away() -> None:
     assert len(cue.telling) == 3
 
 
+def test_a_sentence_number_stands_for_words_that_are_not_shipped() -> None:
+    manifest = Manifest(
+        (
+            Utterance(
+                id=f"{e}{s}{p}",
+                corpus="numbers",
+                audio="a.wav",
+                emotion=e,
+                speaker=f"p{p}",
+                extra={"sentence": f"{e[0]}-{s}"},
+            )
+            for s in range(5)
+            for e in EMOTIONS
+            for p in range(5)
+        ),
+        Path(),
+    )
+    assert measure_text_cue(manifest).verdict == "gives the label away"
+    protocol, folds = make_folds(manifest, {"name": "text-disjoint"})
+    result = audit(manifest, protocol, folds, audio=False)
+    assert not any(fold.test["text"].utterances for fold in result.folds)
+    assert result.folds[0].test["text"].known == 20
+
+
 def test_words_that_help_and_words_that_do_not() -> None:
     rng = np.random.default_rng(0)
     telling, blank = [], []

@@ -93,7 +93,8 @@ def _print(result: Audit) -> None:
     out.print(f"text cue: {result.text_cue.verdict}", markup=False)
     out.print(f"  {result.text_cue.note}", markup=False)
     for warning in result.warnings:
-        say(f"note: {warning}")
+        if not warning.startswith("text: "):  # shown above
+            say(f"note: {warning}")
     for violation in result.violations:
         say(f"undeclared: {violation}")
     out.print(result.stamp, markup=False)

@@ -20,14 +20,17 @@ Key = tuple[str, str]
 def group_key(utterance: Utterance, by: GroupBy) -> Key | None:
     """Name the group of an utterance; None where the manifest does not say.
 
-    Texts are compared by their words across corpora, everything else within one corpus.
+    Texts are compared by their words across corpora, everything else within one corpus. Where the
+    words are not known but the corpus numbers its sentences (``extra["sentence"]``), the number
+    stands for the text, within its corpus.
 
     >>> group_key(Utterance(id="a", text="Oh, NO!", corpus="meld"), "text")
     ('', 'oh no')
     """
     value: str | None = getattr(utterance, by)
     if value is None or not value.strip():
-        return None
+        sentence = utterance.extra.get("sentence") if by == "text" else None
+        return None if sentence is None else (utterance.corpus or "", f"sentence {sentence}")
     if by == "text":
         return "", normalise_text(value) or value.strip()
     return ("" if by == "corpus" else utterance.corpus or ""), value
