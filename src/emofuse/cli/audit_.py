@@ -65,18 +65,21 @@ def audit_(
 
 
 def _print(result: Audit) -> None:
-    names = ("fold", "train", "dev", "dev by", "test", *SHOWN)
-    rows = [
+    shown = [name for name in SHOWN if any(fold.test[name].known for fold in result.folds)]
+    rows: list[tuple[str, ...]] = [
         (
             fold.name,
-            *(f"{fold.sizes[part]:,}" for part in ("train", "dev")),
-            fold.dev_by,
-            f"{fold.sizes['test']:,}",
-            *(_cell(fold.test[measure]) for measure in SHOWN),
+            " / ".join(f"{fold.sizes[part]:,}" for part in ("train", "dev", "test")),
+            *(_cell(fold.test[measure]) for measure in shown),
         )
         for fold in result.folds
     ]
-    print_table("test utterances that share with train or dev", names, rows)
+    cut = " or ".join(sorted({fold.dev_by for fold in result.folds if fold.sizes["dev"]}))
+    title = "test utterances that share with train or dev" + (f"; dev cut by {cut}" if cut else "")
+    print_table(title, ("fold", "train / dev / test", *shown), rows)
+    unknown = [name for name in SHOWN if name not in shown]
+    if unknown:
+        say(f"note: not known here, so not compared: {', '.join(unknown)}")
     classes = sorted({name for fold in result.folds for name in fold.balance["train"]})
     totals: dict[str, dict[str, int]] = {
         part: dict.fromkeys(classes, 0) for part in ("train", "dev", "test")
