@@ -132,7 +132,9 @@ def test_bad_rows_are_left_out_and_named(grow) -> None:
         "8,ok,,,,,,\n"
     )
     prepared = TABLE.prepare(
-        grow(**{"t.csv": text}) / "t.csv", votes={"anger": "p_a", "fear": "p_b"}
+        grow(**{"t.csv": text}) / "t.csv",
+        columns={"id": "id"},
+        votes={"anger": "p_a", "fear": "p_b"},
     )
     assert prepared.manifest.ids == ("1", "8")
     assert prepared.manifest["8"].emotion is None
@@ -140,6 +142,14 @@ def test_bad_rows_are_left_out_and_named(grow) -> None:
     assert sum(f.count for f in prepared.findings if f.kind == "duplicate") == 1
     places = {place for f in prepared.findings for place in f.examples if f.kind == "bad-line"}
     assert places == {f"t.csv:{line}" for line in range(3, 9)}
+
+
+def test_a_guessed_id_that_is_not_unique_is_not_used(grow, kinds) -> None:
+    root = grow(**{"t.csv": "Utterance_ID,Utterance,Emotion\n0,Hi,joy\n0,Ho,anger\n"})
+    prepared = TABLE.prepare(root / "t.csv")
+    assert prepared.manifest.ids == ("row-1", "row-2")
+    assert [u.extra["Utterance_ID"] for u in prepared.manifest] == ["0", "0"]
+    assert kinds(prepared) == {"note": 2}
 
 
 def test_wrong_calls_say_what_is_legal(grow) -> None:

@@ -26,6 +26,18 @@ TEXTS = ("transcription", "transcript", "text")
 TABLE_NAME = re.compile(r"[\w.-]+")
 NAMED = ("speaker", "session", "dialogue", "gender", "language")
 
+UNFIT = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What audformat and pandas raise at a header or a table that makes no sense."""
+
 Key = tuple[str, float | None, float | None]
 
 
@@ -76,7 +88,11 @@ class Audformat(Corpus[AudformatOptions]):
         with warnings.catch_warnings():  # audformat calls pandas in ways that pandas deprecates
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
-            found = self._read(place, options, findings)
+            try:
+                found = self._read(place, options, findings)
+            except UNFIT as error:
+                reason = f"{type(error).__name__} {error}".strip()
+                raise CorpusError(f"{place.root} is no audformat database: {reason}") from error
         yield from found
 
     def _read(
@@ -120,14 +136,11 @@ def _load(root: Path) -> Any:
     header = load_yaml(root / "db.yaml")
     if not isinstance(header, Mapping):
         raise CorpusError(f"{root / 'db.yaml'} is no audformat header")
-    try:
-        database = audformat.Database.load_header_from_yaml(dict(header))
-        for name in (*database.misc_tables, *database.tables):
-            if not TABLE_NAME.fullmatch(name):
-                raise CorpusError(f"{root / 'db.yaml'}: {name!r} is no legal name of a table")
-            database[name].load(str(root / f"db.{name}"))
-    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
-        raise CorpusError(f"{root} is no audformat database: {error}") from error
+    database = audformat.Database.load_header_from_yaml(dict(header))
+    for name in (*database.misc_tables, *database.tables):
+        if not TABLE_NAME.fullmatch(name):
+            raise CorpusError(f"{root / 'db.yaml'}: {name!r} is no legal name of a table")
+        database[name].load(str(root / f"db.{name}"))
     return database
 
 

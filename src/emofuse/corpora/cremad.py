@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from emofuse.corpora.contract import Corpus, Place
-from emofuse.corpora.files import VIDEO_EXTENSIONS, Tree, read_rows
+from emofuse.corpora.files import VIDEO_EXTENSIONS, Tree, read_rows, whole_number
 from emofuse.corpora.findings import Findings
 from emofuse.manifest import Utterance
 from emofuse.options import Options
@@ -141,7 +141,7 @@ def _demographics(tree: Tree, findings: Findings) -> dict[str, dict[str, Any]]:
     for _, row in read_rows(tables[0], ",", findings, ("ActorID", "Age", "Sex")):
         people[row["ActorID"].strip()] = {
             "sex": row["Sex"].strip().lower() or None,
-            "age": int(row["Age"]) if row["Age"].strip().isdecimal() else None,
+            "age": whole_number(row["Age"]),
             "race": row.get("Race", "").strip() or None,
             "ethnicity": row.get("Ethnicity", "").strip() or None,
         }

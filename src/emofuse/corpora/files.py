@@ -21,6 +21,7 @@ __all__ = [
     "read_bytes",
     "read_rows",
     "read_text",
+    "whole_number",
 ]
 
 VIDEO_EXTENSIONS = (".mp4", ".mkv", ".mov", ".avi", ".flv", ".webm", ".mpg")
@@ -163,3 +164,13 @@ def _check_header(path: Path, columns: Sequence[str], required: Sequence[str]) -
         raise CorpusError(f"{path} has no column {lacking[0]!r}; {hint}")
     if doubles:
         raise CorpusError(f"{path} has the column {shorten(doubles[0])} twice; rename one")
+
+
+def whole_number(cell: str) -> int | None:
+    """Read an age or a count; anything else is none.
+
+    >>> whole_number(" 31 "), whole_number("old")
+    (31, None)
+    """
+    text = cell.strip()
+    return int(text) if text.isdecimal() and len(text) <= 9 else None

@@ -19,7 +19,7 @@ __all__ = ["CORPUS", "Meld"]
 CLIP = re.compile(r"dia(\d+)_utt(\d+)")
 PART = re.compile(r"(?:^|[/_])(train|dev|val|valid|test)(?=[/_]|$)", re.IGNORECASE)
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
-TIME = re.compile(r"(\d+):(\d\d):(\d\d)[,.](\d{1,3})")
+TIME = re.compile(r"(\d{1,3}):(\d\d):(\d\d)[,.](\d{1,3})")
 TOTALS = {"train": 9989, "dev": 1109, "test": 2610}
 
 Media = dict[str, dict[str, str]]

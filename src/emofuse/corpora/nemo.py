@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import ClassVar
 
 from emofuse.corpora.contract import Corpus, NoOptions, Place
-from emofuse.corpora.files import Tree, read_rows
+from emofuse.corpora.files import Tree, read_rows, whole_number
 from emofuse.corpora.findings import Findings
 from emofuse.errors import CorpusError
 from emofuse.manifest import Utterance
@@ -85,7 +85,7 @@ class Nemo(Corpus[NoOptions]):
                     "native_emotion": row["emotion"],
                     "sentence": stem.rpartition("_")[2],
                     "normalized_text": row["normalized_text"],
-                    "age": int(row["age"]) if row["age"].isdecimal() else None,
+                    "age": whole_number(row["age"]),
                 },
             )
         for path in audio.values():

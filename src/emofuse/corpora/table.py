@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal
 
@@ -97,39 +97,47 @@ class Table(Corpus[TableOptions]):
     ) -> Iterator[Utterance | None]:
         """Give an utterance a row."""
         source = place.sources[0]
+        rows = list(_rows(source, findings))
+        columns = _columns(rows, options, source, findings)
         files = ListedFiles(place.root, findings)
-        rows = _rows(source, findings)
-        columns: Mapping[FieldName, str] | None = None
         for number, (where, row) in enumerate(rows, start=1):
-            if columns is None:
-                columns = _columns(list(row), options, source)
-                listed = ", ".join(f"{field}={column}" for field, column in columns.items())
-                findings.add("note", f"columns read: {listed}", serious=False)
             yield _utterance(number, where, row, columns=columns, options=options, files=files)
         files.check()
 
 
 def _columns(
-    present: list[str], options: TableOptions, source: Path
-) -> Mapping[FieldName, str]:  # fmt: skip
+    rows: Sequence[Row], options: TableOptions, source: Path, findings: Findings
+) -> Mapping[FieldName, str]:
     """Choose the column of every field: the user's, else a usual name."""
-    for name in (*options.columns.values(), *options.votes.values()):
+    present = list(dict.fromkeys(name for _, row in rows for name in row))
+    taken = {*options.columns.values(), *options.votes.values()}
+    for name in sorted(taken) if rows else ():
         if name not in present:
             raise OptionError(f"{source} has no column {name!r}; {nearest_hint(name, present)}")
-    lower = {name.lower(): name for name in present}
-    taken = {*options.columns.values(), *options.votes.values()}
+    lower = {name.lower(): name for name in present if name not in taken}
     found: dict[FieldName, str] = {}
     for field, usual in USUAL.items():
-        named = options.columns.get(field)
-        guesses = [lower[name] for name in usual if name in lower and lower[name] not in taken]
-        if named is not None or guesses:
-            found[field] = named if named is not None else guesses[0]
-    if not {"audio", "video", "text"} & set(found):
+        guesses = [lower[name] for name in usual if name in lower]
+        if field in options.columns or guesses:
+            found[field] = options.columns.get(field) or guesses[0]
+    if rows and not {"audio", "video", "text"} & set(found):
         raise OptionError(
             f"{source}: no column holds audio, video or text (columns: "
             f"{shorten(', '.join(present), 200)}); name one: --option columns.audio=COLUMN"
         )
+    if "id" not in options.columns and "id" in found and not _unique(rows, found["id"]):
+        message = f"column {found['id']} is not unique: ids made of paths or row numbers"
+        findings.add("note", message, serious=False)
+        del found["id"]
+    if found:
+        listed = ", ".join(f"{field}={column}" for field, column in found.items())
+        findings.add("note", f"columns read: {listed}", serious=False)
     return found
+
+
+def _unique(rows: Sequence[Row], column: str) -> bool:
+    values = [str(row.get(column)) for _, row in rows]
+    return len(set(values)) == len(values)
 
 
 def _utterance(
