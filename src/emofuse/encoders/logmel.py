@@ -104,7 +104,7 @@ class LogMel(Encoder):
         with torch.inference_mode():
             for part in framed:
                 for start in range(0, len(part), CHUNK):
-                    chunk = torch.from_numpy(np.ascontiguousarray(part[start : start + CHUNK]))
+                    chunk = torch.from_numpy(np.array(part[start : start + CHUNK]))
                     energies = log_mel(chunk.to(self._device), self._window, self._filters)
                     values[done : done + len(chunk)] = energies.cpu().numpy()
                     done += len(chunk)

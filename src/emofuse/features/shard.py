@@ -46,7 +46,7 @@ def write_shard(
         raise FeatureError(f"{len(digests)} keys for {len(arrays)} arrays; nothing to store")
     if len({array.shape[1] for array in arrays}) != 1:
         raise FeatureError("arrays of different sizes cannot share a shard")
-    tensors = {
+    tensors: dict[str, NDArray[Any]] = {
         "keys": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
         "offsets": np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64),
         "checks": np.array([_check(array) for array in arrays], np.int64),

@@ -1,0 +1,167 @@
+"""Any Hugging Face text encoder, by hub name or local folder: BERT, RoBERTa, MiniLM and their kin.
+
+``granularity: frames`` gives one row a token, the special tokens among them; ``pooling: mean`` is
+the mean over the same rows, ``cls`` the first of them. A text longer than the model takes is cut,
+and `HFText.take_warnings` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from emofuse.encoders.batching import make_batches
+from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
+from emofuse.encoders.hf_folder import ModelFolder, find_folder, quiet_transformers, read_model
+from emofuse.encoders.hidden import choose_layer
+from emofuse.encoders.pooling import pool, pooled_dim
+from emofuse.encoders.precision import resolve_precision
+from emofuse.encoders.provenance import look_up
+from emofuse.encoders.settings import refuse_options, require_text
+from emofuse.errors import EncoderError
+
+__all__ = ["HFText"]
+
+CPU_TOKENS = 2048  # tokens of a batch, padding counted
+GPU_TOKENS = 65_536
+UNBOUNDED = 1 << 20  # tokenizers without a limit name an absurd one
+NOT_TEXT = ("hubert", "wav2vec2", "wavlm", "whisper", "data2vec-audio", "unispeech")
+
+
+class HFText(Encoder):
+    """A text encoder of the Hugging Face hub, frozen.
+
+    Args:
+        spec: what of it; every option but ``dim`` counts.
+        device: where it runs.
+    """
+
+    modality = "text"
+
+    def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
+        refuse_options(spec, "dim")
+        self.folder = find_folder(spec)
+        self.spec, self.revision = spec, self.folder.revision
+        self.precision = resolve_precision(spec, device)
+        self.provenance = look_up(self.folder.name)
+        self._device = device
+        width, count = _size(self.folder)
+        self._wanted, self._layers = choose_layer(spec, count), count
+        self.dim = pooled_dim(spec.pooling, width) if spec.granularity == "pooled" else width
+        self._cut: list[str] = []
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self.longest = 0
+
+    def encode(self, items: Sequence[Item]) -> list[FloatArray]:
+        """Give one ``(tokens, dim)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
+        self._load()
+        tokens = [self._tokenize(item) for item in items]
+        budget = CPU_TOKENS if torch.device(self._device).type == "cpu" else GPU_TOKENS
+        found: list[FloatArray] = [np.empty((0, 0), np.float32)] * len(items)
+        with torch.inference_mode():
+            for batch in make_batches([len(ids) for ids in tokens], budget):
+                states = self._forward([tokens[place] for place in batch])
+                for place, state in zip(batch, states, strict=True):
+                    found[place] = state.cpu().numpy()
+        if self.spec.granularity == "frames":
+            return found
+        return [pool(frames, self.spec.pooling) for frames in found]
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Say which texts were cut at the model's length since the last call."""
+        cut, self._cut = self._cut, []
+        if not cut:
+            return ()
+        return (f"{len(cut)} texts were cut at {self.longest} tokens, {cut[0]!r} among them",)
+
+    def _tokenize(self, item: Item) -> list[int]:
+        ids: list[int] = self._tokenizer(require_text(item), verbose=False)["input_ids"]
+        if len(ids) <= self.longest:
+            if not ids:
+                raise EncoderError(f"{item.id}: the tokenizer finds no token in the text")
+            return ids
+        self._cut.append(item.id)
+        cut: list[int] = self._tokenizer(
+            item.text, truncation=True, max_length=self.longest, verbose=False
+        )["input_ids"]
+        return cut
+
+    def _forward(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        lengths = torch.tensor([len(ids) for ids in tokens], device=self._device)
+        longest = int(lengths.max())
+        pad = self._tokenizer.pad_token_id or 0
+        grid = [list(ids) + [pad] * (longest - len(ids)) for ids in tokens]
+        mask = torch.arange(longest, device=self._device)[None, :] < lengths[:, None]
+        output = self._model(
+            input_ids=torch.tensor(grid, device=self._device),
+            attention_mask=mask.long(),
+            output_hidden_states=self._wanted != self._layers,
+        )
+        state = self._choose(output)
+        return [state[row, : len(ids)] for row, ids in enumerate(tokens)]
+
+    def _choose(self, output: Any) -> torch.Tensor:
+        last: torch.Tensor = output.last_hidden_state
+        if self._wanted == self._layers:
+            return last.float()
+        states = (*output.hidden_states[:-1], last)
+        if self._wanted is not None:
+            return torch.as_tensor(states[self._wanted]).float()
+        return torch.stack([state.float() for state in states]).mean(dim=0)
+
+    def _load(self) -> None:
+        if self._model is not None:
+            return
+        self._tokenizer = _read_tokenizer(self.folder)
+        model = read_model(self.folder)
+        if model.config.is_encoder_decoder:
+            model = model.get_encoder()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
+        self.longest = _longest(self.folder, self._tokenizer)
+        self._model = model.to(self._device, dtype)
+
+
+def _size(folder: ModelFolder) -> tuple[int, int]:
+    """Give a model's width and its number of layers, whatever its config calls them."""
+    config = folder.config
+    if folder.kind in NOT_TEXT:
+        raise EncoderError(
+            f"{folder.name} is a {folder.kind} model: an audio encoder, not a text one"
+        )
+    width = next((config[key] for key in ("hidden_size", "dim", "d_model") if key in config), None)
+    keys = ("num_hidden_layers", "n_layers", "num_layers", "encoder_layers")
+    count = next((config[key] for key in keys if key in config), None)
+    if width is None or count is None:
+        raise EncoderError(
+            f"{folder.path}/config.json ({folder.kind or 'no model_type'}) names no hidden size "
+            "or number of layers: not a text encoder"
+        )
+    return int(width), int(count)
+
+
+def _read_tokenizer(folder: ModelFolder) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet_transformers():
+            return AutoTokenizer.from_pretrained(
+                str(folder.path), local_files_only=True, trust_remote_code=False
+            )
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EncoderError(f"the tokenizer of {folder.path} cannot be loaded: {reason}") from error
+
+
+def _longest(folder: ModelFolder, tokenizer: Any) -> int:
+    """Tokens that a model takes: what its tokenizer and its position table both allow."""
+    limits = [int(tokenizer.model_max_length)]
+    positions = folder.config.get("max_position_embeddings")
+    if positions:
+        # RoBERTa counts positions from its padding number on.
+        offset = int(folder.config.get("pad_token_id") or 0) + 1 if "roberta" in folder.kind else 0
+        limits.append(int(positions) - offset)
+    return min(limit for limit in (*limits, UNBOUNDED) if limit > 0)

@@ -1,0 +1,155 @@
+"""wav2vec 2.0 and its kin (HuBERT, WavLM, data2vec, UniSpeech): encoders of the waveform.
+
+Batched items give what they give alone. Three places of the stock models let padding in, and are
+closed here: the group norm of the first convolution takes its statistics over real frames only; the
+convolutions of the positional embedding see zeros beyond the end, layer by layer; and the attention
+is masked whatever the preprocessor says.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from emofuse.encoders.batching import split_evenly
+from emofuse.encoders.contract import FloatArray
+from emofuse.encoders.hf_folder import ModelFolder, read_model
+from emofuse.encoders.hidden import LayerTap
+
+__all__ = ["WaveformModel"]
+
+LONGEST_SECONDS = 60
+
+
+class _MaskedGroupNorm(nn.Module):
+    """One norm a channel over real frames; ``lengths`` is set before each pass."""
+
+    def __init__(self, stock: nn.GroupNorm) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps = stock.weight, stock.bias, stock.eps
+        self.lengths: Tensor | None = None
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Normalise ``(batch, channels, frames)``."""
+        if self.lengths is None:
+            channels = values.shape[1]
+            return nn.functional.group_norm(values, channels, self.weight, self.bias, self.eps)
+        rows = []
+        for row, length in zip(values, self.lengths.tolist(), strict=True):
+            real = row[None, :, :length]
+            done = nn.functional.group_norm(real, row.shape[0], self.weight, self.bias, self.eps)
+            rows.append(nn.functional.pad(done, (0, row.shape[1] - length)))
+        return torch.cat(rows)
+
+
+class WaveformModel:
+    """A model of the wav2vec 2.0 kind, read from its folder.
+
+    Args:
+        folder: the model.
+        wanted: hidden layer, or None for the mean of all.
+        precision: ``fp32`` or ``bf16``.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, folder: ModelFolder, wanted: int | None, precision: str, device: str
+    ) -> None:
+        settings = folder.settings("preprocessor_config.json")
+        self.sample_rate = int(settings.get("sampling_rate", 16_000))
+        self._normalise = bool(settings.get("do_normalize", True))
+        model = read_model(folder)
+        self._kernels = [int(k) for k in model.config.conv_kernel]
+        self._strides = [int(s) for s in model.config.conv_stride]
+        self.frame_rate = self.sample_rate / float(np.prod(self._strides))
+        self.longest = LONGEST_SECONDS * self.sample_rate
+        self._shortest = self._samples(1)
+        self._group_norm = _replace_group_norm(model.feature_extractor)
+        self._mask: Tensor | None = None
+        for module in model.encoder.pos_conv_embed.modules():
+            if isinstance(module, nn.Conv1d):
+                module.register_forward_pre_hook(self._silence_padding)
+        _fold_weight_norm(model.encoder.pos_conv_embed)
+        self._tap = LayerTap(model.encoder.layers, wanted)
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._device = device
+        self._model = model.to(device, self._dtype)
+
+    def _samples(self, frames: int) -> int:
+        for kernel, stride in zip(reversed(self._kernels), reversed(self._strides), strict=True):
+            frames = (frames - 1) * stride + kernel
+        return frames
+
+    def frames(self, part: FloatArray) -> int:
+        """Count the frames that ``(samples,)`` give."""
+        return self._frames_after(len(part), len(self._kernels))
+
+    def _frames_after(self, samples: int, layers: int) -> int:
+        for kernel, stride in zip(self._kernels[:layers], self._strides[:layers], strict=True):
+            samples = (samples - kernel) // stride + 1
+        return samples
+
+    def prepare(self, waveform: FloatArray) -> list[FloatArray]:
+        """Normalise a clip as its preprocessor does and cut it; one too short gets zeros."""
+        wave = waveform
+        if self._normalise:
+            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
+        if len(wave) < self._shortest:
+            wave = np.pad(wave, (0, self._shortest - len(wave)))
+        parts = split_evenly(len(wave), self.longest)
+        return [np.ascontiguousarray(wave[a:b], dtype=np.float32) for a, b in parts]
+
+    def forward(self, parts: Sequence[FloatArray]) -> list[Tensor]:
+        """Encode clips together into ``(frames, dim)`` float32 each."""
+        lengths = [len(part) for part in parts]
+        waves = torch.zeros(len(parts), max(lengths))
+        for row, part in enumerate(parts):
+            waves[row, : len(part)] = torch.from_numpy(part)
+        counts = [self.frames(part) for part in parts]
+        padded = min(lengths) < max(lengths)
+        if self._group_norm is not None:
+            first = [self._frames_after(length, 1) for length in lengths]
+            self._group_norm.lengths = torch.tensor(first) if padded else None
+        features = self._model.feature_extractor(waves.to(self._device, self._dtype))
+        hidden = self._model.feature_projection(features.transpose(1, 2))
+        hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        steps = torch.arange(hidden.shape[1], device=self._device)
+        mask = steps[None, :] < torch.tensor(counts, device=self._device)[:, None]
+        self._mask = mask if padded else None
+        last = self._encode(hidden)
+        state = self._tap.result(last)
+        return [state[row, :count] for row, count in enumerate(counts)]
+
+    def _encode(self, hidden: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            # WavLM hands PyTorch a boolean mask beside a float bias, which works but is frowned on.
+            warnings.filterwarnings("ignore", message=".*mismatched.*mask.*")
+            output = self._model.encoder(hidden, attention_mask=self._mask)
+        last: Tensor = output.last_hidden_state
+        return last
+
+    def _silence_padding(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+        if self._mask is None:
+            return None
+        return (args[0] * self._mask[:, None, :].to(args[0].dtype),)
+
+
+def _replace_group_norm(front_end: nn.Module) -> _MaskedGroupNorm | None:
+    first = next(iter(front_end.conv_layers))  # type: ignore[arg-type]
+    stock = getattr(first, "layer_norm", None)
+    if not isinstance(stock, nn.GroupNorm):
+        return None
+    masked = _MaskedGroupNorm(stock)
+    first.layer_norm = masked
+    return masked
+
+
+def _fold_weight_norm(module: nn.Module) -> None:
+    """Compute normalised weights once instead of in every pass."""
+    for part in module.modules():
+        if nn.utils.parametrize.is_parametrized(part, "weight"):
+            nn.utils.parametrize.remove_parametrizations(part, "weight")

@@ -1,0 +1,117 @@
+"""Whisper's encoder at a clip's real length.
+
+The stock model takes 30 s whatever the clip holds. Here the log-mel spectrogram is that of the real
+samples (as the stock extractor computes it without padding), the positions are the first ones, and
+frames that pad a batch are zeroed before each convolution and masked in the attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import gelu
+
+from emofuse.encoders.batching import split_evenly
+from emofuse.encoders.contract import FloatArray
+from emofuse.encoders.hf_folder import ModelFolder, read_model
+from emofuse.encoders.hidden import LayerTap
+from emofuse.errors import EncoderError
+
+__all__ = ["WhisperModel"]
+
+
+class WhisperModel:
+    """Whisper's encoder, read from its folder.
+
+    Args:
+        folder: the model.
+        wanted: hidden layer, or None for the mean of all.
+        precision: ``fp32`` or ``bf16``.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, folder: ModelFolder, wanted: int | None, precision: str, device: str
+    ) -> None:
+        self._spectrum = _Spectrogram(folder)
+        self.sample_rate = self._spectrum.sample_rate
+        self.frame_rate = self.sample_rate / (2 * self._spectrum.hop)
+        encoder = read_model(folder, attn_implementation="sdpa").encoder
+        self.longest = 2 * self._spectrum.hop * int(encoder.config.max_source_positions)
+        self._scale = float(encoder.embed_scale)
+        self._tap = LayerTap(encoder.layers, wanted)
+        self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        self._device = device
+        self._encoder = encoder.to(device, self._dtype)
+
+    def prepare(self, waveform: FloatArray) -> list[FloatArray]:
+        """Turn a clip into log-mel spectrograms ``(frames, bands)`` of at most 30 s each."""
+        parts = split_evenly(len(waveform), self.longest)
+        return [self._spectrum(waveform[a:b]) for a, b in parts]
+
+    def frames(self, part: FloatArray) -> int:
+        """Count the frames that a spectrogram gives: every second one."""
+        return (len(part) - 1) // 2 + 1
+
+    def forward(self, parts: Sequence[FloatArray]) -> list[Tensor]:
+        """Encode spectrograms together into ``(frames, dim)`` float32 each."""
+        lengths = [len(part) for part in parts]
+        mels = torch.zeros(len(parts), parts[0].shape[1], max(lengths))
+        for row, part in enumerate(parts):
+            mels[row, :, : len(part)] = torch.from_numpy(part.T)
+        counts = [self.frames(part) for part in parts]
+        padded = min(lengths) < max(lengths)
+        hidden = self._front(mels.to(self._device, self._dtype), lengths if padded else None)
+        mask = self._mask(counts)[:, None, None, :] if min(counts) < max(counts) else None
+        for layer in self._encoder.layers:
+            output = layer(hidden, mask)
+            hidden = output[0] if isinstance(output, tuple) else output
+        state = self._tap.result(self._encoder.layer_norm(hidden))
+        return [state[row, :count] for row, count in enumerate(counts)]
+
+    def _front(self, mels: Tensor, lengths: Sequence[int] | None) -> Tensor:
+        values = gelu(self._encoder.conv1(mels))
+        if lengths is not None:
+            values = values * self._mask(lengths)[:, None, :].to(values.dtype)
+        values = gelu(self._encoder.conv2(values)).transpose(1, 2)
+        positions: Tensor = self._encoder.embed_positions.weight[: values.shape[1]]
+        return values + positions
+
+    def _mask(self, lengths: Sequence[int]) -> Tensor:
+        steps = torch.arange(max(lengths), device=self._device)
+        return steps[None, :] < torch.tensor(lengths, device=self._device)[:, None]
+
+
+class _Spectrogram:
+    """Log-mel spectrogram as Whisper's feature extractor computes it for an unpadded clip."""
+
+    def __init__(self, folder: ModelFolder) -> None:
+        from transformers import WhisperFeatureExtractor
+
+        try:
+            stock = WhisperFeatureExtractor.from_pretrained(str(folder.path), local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise EncoderError(
+                f"{folder.path} has no readable preprocessor_config.json: {error}"
+            ) from error
+        self.sample_rate = int(stock.sampling_rate)
+        self.hop, self._n_fft = int(stock.hop_length), int(stock.n_fft)
+        self._filters = torch.from_numpy(np.asarray(stock.mel_filters, np.float32))
+        self._window = torch.hann_window(self._n_fft)
+
+    def __call__(self, waveform: FloatArray) -> FloatArray:
+        """Turn ``(samples,)`` into ``(samples // hop, bands)``; a clip under 25 ms gets zeros."""
+        wave = torch.from_numpy(np.ascontiguousarray(waveform, np.float32))
+        if len(wave) < self._n_fft:
+            wave = torch.nn.functional.pad(wave, (0, self._n_fft - len(wave)))
+        spectrum = torch.stft(
+            wave, self._n_fft, self.hop, window=self._window, return_complex=True
+        )[:, :-1]
+        power = spectrum.real.square() + spectrum.imag.square()
+        logs = (power.T @ self._filters).clamp(min=1e-10).log10()
+        logs = torch.maximum(logs, logs.max() - 8.0)
+        result: FloatArray = ((logs + 4.0) / 4.0).numpy()
+        return result

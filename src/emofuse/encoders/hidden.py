@@ -1,0 +1,95 @@
+"""Which hidden layer becomes the feature: one, the last, or the mean of all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emofuse.encoders.contract import EncoderSpec
+from emofuse.errors import OptionError
+
+__all__ = ["LayerTap", "choose_layer"]
+
+
+def choose_layer(spec: EncoderSpec, count: int) -> int | None:
+    """Turn ``spec.layer`` into a number, None for the mean of all.
+
+    Args:
+        spec: what was asked for.
+        count: transformer layers of the model; hidden layers are 0 (the input of the first
+            transformer layer) to ``count`` (the output of the model, its last norm included).
+
+    >>> choose_layer(EncoderSpec(name="a/b", layer=-2), 12)
+    11
+
+    Raises:
+        OptionError: the model has no such layer.
+    """
+    if spec.layer == "mean":
+        return None
+    if spec.layer == "last":
+        return count
+    layer = spec.layer if spec.layer >= 0 else count + 1 + spec.layer
+    if not 0 <= layer <= count:
+        raise OptionError(
+            f"{spec.name} has no hidden layer {spec.layer}; "
+            f"legal: 0 to {count}, -{count + 1} to -1, last, mean"
+        )
+    return layer
+
+
+@dataclass
+class LayerTap:
+    """Watches a stack of layers and keeps the hidden state that is wanted.
+
+    Attributes:
+        layers: the transformer layers, in order; those above the wanted one are cut off.
+        wanted: hidden layer, or None for the mean of all.
+
+    Layers that take no part are not run: for layer 6 of 12, half the work.
+    """
+
+    layers: nn.ModuleList
+    wanted: int | None
+    _count: int = field(init=False)
+    _kept: Tensor | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        self._count = len(self.layers)
+        if self.wanted is not None and self.wanted < self._count:
+            del self.layers[max(self.wanted, 1) :]
+        if self.wanted != self._count:
+            self.layers[0].register_forward_pre_hook(self._see_input, with_kwargs=True)
+            for place, layer in enumerate(self.layers, start=1):
+                if (self.wanted is None and place < self._count) or self.wanted == place:
+                    layer.register_forward_hook(self._see_output)
+
+    def _see_input(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        state = args[0] if args else kwargs["hidden_states"]
+        if self.wanted is None:
+            self._kept = state.float().clone()
+        elif self.wanted == 0:
+            self._kept = state.clone()
+
+    def _see_output(self, module: nn.Module, args: Any, output: Any) -> None:
+        state = output[0] if isinstance(output, tuple) else output
+        if self.wanted is None and self._kept is not None:
+            self._kept += state
+        else:
+            self._kept = state
+
+    def result(self, last: Tensor) -> Tensor:
+        """Give the hidden state of the pass that has just ended.
+
+        Args:
+            last: ``(batch, frames, dim)``, the output of the model.
+        """
+        kept, self._kept = self._kept, None
+        if self.wanted == self._count or kept is None:
+            return last.to(torch.float32)
+        if self.wanted is None:
+            return (kept + last) / (self._count + 1)
+        return kept.to(torch.float32)
