@@ -82,7 +82,7 @@ class Demo:
         folder: where everything goes.
         corpus: a corpus reader.
         root: where that corpus lies; the synthetic corpus is made in ``folder/corpus``.
-        quick: a smaller synthetic corpus and shorter training; the figures suffer.
+        quick: a smaller synthetic corpus; the figures suffer.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class Demo:
         words = ("prepare", self.corpus, str(self.root), "-o", str(self.manifest))
         if not (self.synthetic and self.quick):
             return words
-        return (*words, "--option", "speakers=4", "--option", "per_emotion=6")
+        return (*words, "--option", "speakers=6", "--option", "per_emotion=6")
 
     def _models(self, manifest: Manifest) -> dict[str, tuple[str, ...]]:
         """Give model -> modalities: those that the corpus has and that can carry emotion."""
@@ -193,15 +193,15 @@ class Demo:
                 "store": str(self.store),
             },
             "encoders": {modality: ENCODERS[modality] for modality in modalities},
-            "model": {"name": "mlp", "hidden": 64, "dropout": 0.5},
+            "model": {"name": "mlp", "hidden": 128, "dropout": 0.5},
             "objective": [{"name": "cross-entropy", "weights": "balanced"}],
             "protocol": dict(protocol),
             "trainer": {
-                "epochs": 15 if self.quick else 30,
+                "epochs": 40,
                 "batch_size": 32,
                 "learning_rate": 1e-3,
-                "weight_decay": 3.0,
-                "patience": 30,
+                "weight_decay": 1.0,
+                "patience": 40,
                 "refit": True,
                 "modality_dropout": 0.3,
                 "device": "cpu",
