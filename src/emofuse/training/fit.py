@@ -82,6 +82,7 @@ class Fit:
         accelerator: backward pass and clipping.
         epochs: how many epochs; ``options.epochs`` unless told. The learning-rate schedule always
             spans ``options.epochs``.
+        start: weights to begin with instead of drawn ones.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Fit:
         seed: int,
         accelerator: Accelerator,
         epochs: int | None = None,
+        start: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.options, self.seed = options, seed
         self.epochs = options.epochs if epochs is None else epochs
@@ -109,6 +111,8 @@ class Fit:
             self._dev_targets = _to(self.dev.targets, self.device)
         spec = ModelSpec(table.dims, len(blueprint.classes))
         self.model = build_model(blueprint.model, blueprint.model_options, spec, seed)
+        if start is not None:
+            self.model.load_state_dict(dict(start))
         self.model.to(self.device)
         self.model.fit_normalisation(feeder.statistics_batch())
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)

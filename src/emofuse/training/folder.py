@@ -25,11 +25,7 @@ __all__ = ["RUNTIME_KEYS", "claim", "environment", "keep_or_compare", "locked"]
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
-RUNTIME_KEYS = (
-    "trainer.checkpoint_seconds",
-    "trainer.tensorboard",
-    "trainer.workers",
-)
+RUNTIME_KEYS = ("trainer.checkpoint_seconds", "trainer.tensorboard")
 """Keys that change how a run is carried out but not one of its numbers."""
 PACKAGES = (
     "torch",

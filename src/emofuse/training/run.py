@@ -18,10 +18,10 @@ from emofuse.training.collect import best_job, metrics_note, predictions_frame, 
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.fit import Blueprint
 from emofuse.training.folder import claim, environment, keep_or_compare, locked
-from emofuse.training.jobs import Job, make_jobs, run_job
+from emofuse.training.jobs import Job, make_jobs
+from emofuse.training.parallel import Task, run_tasks
 from emofuse.training.recipe import Recipe
 from emofuse.training.steppers import Row
-from emofuse.training.trainer import Trainer
 
 __all__ = ["Run", "train"]
 
@@ -102,33 +102,32 @@ def _train_all(
     blueprint = Blueprint(
         recipe.model["name"], recipe.model_options, recipe.objective, data.scheme.classes
     )
-    trainer = Trainer(blueprint, recipe.trainer)
     if not (folder / "environment.json").exists():
-        write_json(folder / "environment.json", environment(str(trainer.device)))
-    table = data.table.to(trainer.device)
-    epochs = recipe.trainer.epochs
-    for number, job in enumerate(jobs):
-        hook = _hook(progress, job, number, len(jobs), epochs)
-        if not job.finished:
-            rows = data.test_rows(job.fold)
-            run_job(job, trainer, table, data.parts(job.fold), rows, hook=hook)
-        progress(ProgressEvent("train", (number + 1) * epochs, len(jobs) * epochs, "epochs"))
+        write_json(folder / "environment.json", environment(recipe.trainer.device))
+    tasks = [Task(job, *data.parts(job.fold), data.test_rows(job.fold)) for job in jobs]
+    hook = _Teller(progress, tasks, recipe.trainer.epochs)
+    run_tasks(tasks, blueprint, recipe.trainer, data.table, hook)
 
 
-def _hook(progress: Progress, job: Job, number: int, jobs: int, epochs: int) -> Any:
-    def hook(phase: str, row: Row) -> None:
+class _Teller:
+    """Turns what trainings tell into one bar over all of them."""
+
+    def __init__(self, progress: Progress, tasks: Sequence[Task], epochs: int) -> None:
+        self._progress, self._tasks, self._epochs = progress, tasks, epochs
+        self._done = sum(task.job.finished for task in tasks)
+
+    def __call__(self, place: int, phase: str, row: Row) -> None:
+        job, epoch = self._tasks[place].job, 0
         shown: dict[str, float | str] = {"fold": job.fold.name, "seed": str(job.seed)}
-        shown["phase"] = phase
-        shown |= {
-            name: value
-            for name, value in row.items()
-            if isinstance(value, float) and name in ("loss", "dev_ua", "dev_loss")
-        }
-        epoch = row.get("epoch")
-        done = number * epochs + min(int(epoch or 0), epochs) * (phase != "select")
-        progress(ProgressEvent("train", done, jobs * epochs, "epochs", shown))
-
-    return hook
+        if phase == "done":
+            self._done += 1
+        else:
+            shown["phase"] = phase
+            epoch = 0 if phase == "select" else min(int(row.get("epoch") or 0), self._epochs)
+        named = {name: row.get(name) for name in ("loss", "dev_ua")}
+        shown |= {name: value for name, value in named.items() if isinstance(value, float)}
+        done, total = self._done * self._epochs + epoch, len(self._tasks) * self._epochs
+        self._progress(ProgressEvent("train", min(done, total), total, "epochs", shown))
 
 
 def _collect(
@@ -141,4 +140,5 @@ def _collect(
     metrics = metrics_note(summary, found, data, jobs, results)
     write_best(folder / "bundle", recipe, data, jobs[best_job(results)], metrics)
     write_json(folder / "metrics.json", metrics)
-    return metrics
+    stored: dict[str, Any] = read_json(folder / "metrics.json")
+    return stored

@@ -183,7 +183,7 @@ class _Whole:
             self.parameters,
             max_iter=LBFGS_ITERATIONS,
             history_size=10,
-            tolerance_grad=1e-4,
+            tolerance_grad=1e-6,
             tolerance_change=1e-9,
             line_search_fn="strong_wolfe",
         )

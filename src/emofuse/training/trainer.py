@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch import Tensor
 
 from emofuse.errors import FeatureError, OptionError
 from emofuse.features.table import FeatureTable
@@ -126,6 +127,7 @@ class Trainer:
         *,
         seed: int,
         epochs: int | None = None,
+        start: Mapping[str, Tensor] | None = None,
     ) -> Fit:
         return Fit(
             self.blueprint,
@@ -136,6 +138,7 @@ class Trainer:
             seed=seed,
             accelerator=self.accelerator,
             epochs=epochs,
+            start=start,
         )
 
     def _choose(
@@ -151,8 +154,10 @@ class Trainer:
         if self.options.select is None:
             return Choice({}, None, ())
 
-        def fit_one(options: TrainerOptions, one: Part, other: Part) -> Fit:
-            return self._fit(table, one, other, options, seed=seed)
+        def fit_one(
+            options: TrainerOptions, one: Part, other: Part, start: Mapping[str, Tensor] | None
+        ) -> Fit:
+            return self._fit(table, one, other, options, seed=seed, start=start)
 
         cache = None if folder is None else folder / "select.json"
         return choose(fit_one, self.options, train, dev, cache=cache, hook=hook)
