@@ -14,6 +14,8 @@ import torch
 from emofuse.encoders.contract import Item
 
 CONV = {"conv_dim": (16, 16, 16), "conv_kernel": (10, 3, 3), "conv_stride": (5, 4, 4)}
+MARKS = ("<pad>", "<unk>", "<s>", "</s>")
+WORDS = ("i", "am", "so", "happy", "sad", "you", "are", "it", "is", "not", "!", "?", ".", ",")
 SIZES = {
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -111,18 +113,18 @@ def save_text(kind: str, folder: Path) -> Path:
         RobertaModel,
     )
 
-    words = "<pad> <unk> <s> </s> i am so happy sad you are it is not ! ? . ,".split()
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    words = [*MARKS, *WORDS]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token=MARKS[1]))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", special_tokens=[("<s>", 2), ("</s>", 3)]
     )
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        cls_token="<s>",
-        sep_token="</s>",
+        pad_token=MARKS[0],
+        unk_token=MARKS[1],
+        cls_token=MARKS[2],
+        sep_token=MARKS[3],
         model_max_length=24,
     )
     fast.save_pretrained(folder)

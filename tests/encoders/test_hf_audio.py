@@ -36,7 +36,8 @@ def test_alone_and_in_a_batch_are_the_same(checkpoint, clips, kind, layer):
     backwards = encoder.encode(clips[::-1])[::-1]
     for item, batched, reverse in zip(clips, together, backwards, strict=True):
         (alone,) = encoder.encode([item])
-        assert alone.shape == batched.shape and alone.dtype == np.float32
+        assert alone.shape == batched.shape
+        assert alone.dtype == np.float32
         np.testing.assert_allclose(batched, alone, atol=1e-4)
         np.testing.assert_allclose(reverse, alone, atol=1e-4)
 
@@ -131,7 +132,8 @@ def test_silent_and_clipped_audio(checkpoint, kind):
     square = np.sign(np.sin(np.arange(8000))).astype(np.float32)
     items = [Item("silent", waveform=np.zeros(8000, np.float32)), Item("clip", waveform=square)]
     for vector in encoder.encode(items):
-        assert vector.shape == (1, 64) and np.isfinite(vector).all()
+        assert vector.shape == (1, 64)
+        assert np.isfinite(vector).all()
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2-layer", "whisper"])
@@ -140,7 +142,8 @@ def test_bf16_stays_close(checkpoint, clips, kind):
     rough = build(checkpoint(kind), precision="bf16").encode(clips)
     for a, b in zip(exact, rough, strict=True):
         cosine = float((a * b).sum() / np.linalg.norm(a) / np.linalg.norm(b))
-        assert cosine > 0.99 and not np.array_equal(a, b)
+        assert cosine > 0.99
+        assert not np.array_equal(a, b)
 
 
 def test_pickled_weights_are_read_as_weights_only(checkpoint, clips, tmp_path):
@@ -194,7 +197,8 @@ def test_fingerprint_follows_the_weights_not_the_place(checkpoint, tmp_path):
     source = checkpoint("hubert-group")
     shutil.copytree(source, tmp_path / "copy")
     first, second = build(source), build(tmp_path / "copy")
-    assert first.revision == second.revision and first.revision.startswith("sha256:")
+    assert first.revision == second.revision
+    assert first.revision.startswith("sha256:")
     path = tmp_path / "copy" / "model.safetensors"
     weights = load_file(path)
     next(iter(weights.values())).add_(1e-3)
@@ -235,7 +239,8 @@ def test_description_is_enough_to_encode_again(checkpoint, clips):
     encoder = build(checkpoint("whisper"), layer="mean", pooling="mean+std")
     about = describe_encoder(encoder)
     again = load_encoder("audio", EncoderSpec.parse(about["spec"]))
-    assert again.revision == about["revision"] and again.dim == about["dim"] == 64
+    assert again.revision == about["revision"]
+    assert again.dim == about["dim"] == 64
     np.testing.assert_array_equal(again.encode(clips)[0], encoder.encode(clips)[0])
 
 

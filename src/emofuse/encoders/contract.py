@@ -24,8 +24,8 @@ class EncoderSpec(Options):
     """Which encoder, and what of it.
 
     Attributes:
-        name: a built-in name (``logmel``, ``egemaps``, ``ngrams``), a Hugging Face hub name, the
-            path of a local folder, or ``imported:NAME`` for imported vectors.
+        name: a built-in name (``logmel``, ``prosody``, ``egemaps``, ``ngrams``), a Hugging
+            Face hub name, the path of a local folder, or ``imported:NAME`` for imported vectors.
         revision: commit, tag or branch on the hub.
         layer: hidden layer (0 = the input of the first; negative counts from the end), ``last``,
             or ``mean`` of all hidden layers.
