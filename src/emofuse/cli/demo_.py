@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,13 +60,27 @@ def demo(
     planned = Demo(output, corpus, root, quick=quick)
     started = time.monotonic()
     if as_json:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _one_thread():
             commands = _perform(planned)
         seconds = time.monotonic() - started
         emit_json(_summary(planned, commands, planned.rows(), seconds))
         return
-    _perform(planned)
+    with _one_thread():
+        _perform(planned)
     _conclude(planned, planned.rows(), time.monotonic() - started)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: models this small lose time to more, most on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _perform(planned: Demo) -> list[str]:
