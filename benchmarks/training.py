@@ -14,8 +14,10 @@ import json
 import os
 import statistics
 import sys
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,10 +28,12 @@ from emofuse.features.table import FeatureTable, Ragged
 from emofuse.losses.contract import Targets
 from emofuse.models.build import build_model
 from emofuse.models.contract import Batch, ModelSpec, Sequences
+from emofuse.protocols.contract import Fold
 from emofuse.training.fit import Blueprint
+from emofuse.training.jobs import Job
 from emofuse.training.options import TrainerOptions
+from emofuse.training.parallel import Task, run_tasks
 from emofuse.training.parts import Part
-from emofuse.training.trainer import Trainer
 
 CLASSES = 4
 OPTIONS = {"hidden": 256}
@@ -125,53 +129,75 @@ def plain_fit(setting, arrays, labels, parts, seed):
     return best
 
 
-def our_fit(setting, table, labels, parts, seed):
-    rows, dev_rows = parts
-    blueprint = Blueprint("mlp", OPTIONS, ({"name": "cross-entropy"},), ("a", "b", "c", "d"))
-    options = TrainerOptions(
-        epochs=setting.epochs, batch_size=setting.batch, patience=None, device="cpu"
-    )
-
+def our_tasks(setting, labels, folder):
     def part(places):
         index = torch.from_numpy(places)
         return Part(index, Targets(torch.from_numpy(labels)[index]), index)
 
-    return Trainer(blueprint, options).fit(table, part(rows), part(dev_rows), seed=seed).dev
+    tasks = []
+    for fold in range(setting.folds):
+        train, dev = (part(places) for places in cut(setting, fold))
+        for seed in range(setting.seeds):
+            named = Fold(f"fold {fold}", ("a",), (), ("b",))
+            job = Job(named, seed, folder / f"{fold}-{seed}")
+            tasks.append(Task(job, train, dev, dev.rows[:1]))
+    return tasks
 
 
-def measure(setting):
+def run_ours(setting, table, labels, workers):
+    """Train every fold and seed the way `train` does, checkpoints and histories included."""
+    blueprint = Blueprint("mlp", OPTIONS, ({"name": "cross-entropy"},), ("a", "b", "c", "d"))
+    options = TrainerOptions(
+        epochs=setting.epochs,
+        batch_size=setting.batch,
+        patience=None,
+        device="cpu",
+        workers=workers,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = our_tasks(setting, labels, Path(folder))
+        start = time.perf_counter()
+        run_tasks(tasks, blueprint, options, table, lambda *_: None)
+        seconds = time.perf_counter() - start
+        return seconds, statistics.mean(task.job.result().note["dev"] for task in tasks)
+
+
+def run_plain(setting, arrays, labels, threads):
+    torch.set_num_threads(threads)
+    start = time.perf_counter()
+    reached = [
+        plain_fit(setting, arrays, labels, cut(setting, fold), seed)
+        for fold in range(setting.folds)
+        for seed in range(setting.seeds)
+    ]
+    return time.perf_counter() - start, statistics.mean(reached)
+
+
+def measure(setting, threads, workers):
     arrays, labels = make_data(setting)
     table = FeatureTable(
         tuple(str(n) for n in range(setting.items)),
         {"audio": Ragged.from_arrays(arrays, setting.dim)},
         {},
     )
-    seconds = {"emofuse": [], "plain": []}
-    reached = {"emofuse": [], "plain": []}
-    for fold in range(setting.folds):
-        parts = cut(setting, fold)
-        for seed in range(setting.seeds):
-            # turn and turn about, so that a busy machine slows both
-            for name in ("plain", "emofuse") if (fold + seed) % 2 else ("emofuse", "plain"):
-                start = time.perf_counter()
-                if name == "plain":
-                    score = plain_fit(setting, arrays, labels, parts, seed)
-                else:
-                    score = our_fit(setting, table, labels, parts, seed)
-                seconds[name].append(time.perf_counter() - start)
-                reached[name].append(score)
-    ratios = [p / e for p, e in zip(seconds["plain"], seconds["emofuse"], strict=True)]
-    return {
-        "setting": setting.name,
-        "jobs": setting.folds * setting.seeds,
-        "epochs": setting.epochs,
-        "plain_jobs_per_s": len(ratios) / sum(seconds["plain"]),
-        "emofuse_jobs_per_s": len(ratios) / sum(seconds["emofuse"]),
-        "ratio": sum(seconds["plain"]) / sum(seconds["emofuse"]),
-        "ratio_median": statistics.median(ratios),
-        "dev_ua_plain": statistics.mean(reached["plain"]),
-        "dev_ua_emofuse": statistics.mean(reached["emofuse"]),
+    warm = replace(setting, folds=3, seeds=1, epochs=1)
+    run_plain(warm, arrays, labels, 1)
+    run_ours(warm, table, labels, 0)
+    ways = {
+        "plain, 1 thread": lambda: run_plain(setting, arrays, labels, 1),
+        f"plain, {threads} threads": lambda: run_plain(setting, arrays, labels, threads),
+        "emofuse": lambda: run_ours(setting, table, labels, 0),
+        f"emofuse, workers={workers}": lambda: run_ours(setting, table, labels, workers),
     }
+    jobs = setting.folds * setting.seeds
+    found = {}
+    for name, way in ways.items():
+        seconds, reached = way()
+        found[name] = {"jobs_per_s": jobs / seconds, "seconds": seconds, "dev_ua": reached}
+    fastest_plain = max(one["jobs_per_s"] for name, one in found.items() if "plain" in name)
+    for one in found.values():
+        one["ratio"] = one["jobs_per_s"] / fastest_plain
+    return {"setting": setting.name, "jobs": jobs, "epochs": setting.epochs, "ways": found}
 
 
 def main():
@@ -185,19 +211,21 @@ def main():
         Setting("pooled, 5,500 x 768", 5500, 768, 1, folds, seeds, epochs, 64),
         Setting("frames, 1,000 x 50 x 256", 1000, 256, 50, folds, min(seeds, 2), epochs, 32),
     ]
-    found = [measure(s) for s in settings if s.frames > 1 or not arguments.frames]
+    threads = torch.get_num_threads()
+    workers = os.cpu_count() or 1
+    found = [measure(s, threads, workers) for s in settings if s.frames > 1 or not arguments.frames]
     if arguments.json:
-        json.dump({"threads": torch.get_num_threads(), "results": found}, sys.stdout, indent=2)
+        json.dump(
+            {"threads": threads, "processors": workers, "results": found}, sys.stdout, indent=2
+        )
         return
-    print(f"threads: {torch.get_num_threads()} of {os.cpu_count()} processors\n")
-    print("| training (mlp) | folds x seeds/s, plain DataLoader | emofuse | ratio | dev UA |")
+    print("| training (mlp) | way | folds x seeds/s | ratio to the faster plain loop | dev UA |")
     print("|---|---|---|---|---|")
     for one in found:
-        print(
-            f"| {one['setting']}, {one['jobs']} jobs of {one['epochs']} epochs "
-            f"| {one['plain_jobs_per_s']:.3f} | {one['emofuse_jobs_per_s']:.3f} "
-            f"| {one['ratio']:.2f} | {one['dev_ua_plain']:.3f} / {one['dev_ua_emofuse']:.3f} |"
-        )
+        what = f"{one['setting']}, {one['jobs']} x {one['epochs']} epochs"
+        for name, way in one["ways"].items():
+            rate, ratio, score = way["jobs_per_s"], way["ratio"], way["dev_ua"]
+            print(f"| {what} | {name} | {rate:.3f} | {ratio:.2f} | {score:.3f} |")
 
 
 if __name__ == "__main__":

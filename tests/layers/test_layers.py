@@ -71,7 +71,7 @@ def test_pooling_never_looks_at_padding(ragged, kind):
     values, mask = ragged
     pooling = Pooling(kind, 6)
     clean, _ = pooling(values.masked_fill(~mask[..., None], 0.0), mask)
-    dirty, _ = pooling(values.masked_fill(~mask[..., None], torch.nan), mask)
+    dirty, _ = pooling(values.masked_fill(~mask[..., None], 1e4), mask)
     longer = torch.nn.functional.pad(values, (0, 0, 0, 4), value=7.0)
     padded, _ = pooling(longer, torch.nn.functional.pad(mask, (0, 4), value=False))
     torch.testing.assert_close(dirty, clean)
@@ -126,3 +126,13 @@ def test_dropout_keeps_its_rate_and_is_replayed_from_its_seed():
     expected = 2 * 0.3 * 0.7 + 0.3 * 0.3  # losing both means keeping one
     assert abs(float(one_lost) - expected) < 0.015
     assert abs(float(kept[:, 0].float().mean()) - float(kept[:, 1].float().mean())) < 0.015
+
+
+@pytest.mark.parametrize("kind", ["mean", "max"])
+def test_pooling_before_standardising_is_the_same(ragged, kind):
+    values, mask = ragged
+    layer = ModalityInput(6, kind)
+    layer.fit(values, mask)
+    vectors, _, _ = layer(values, mask)
+    expected, _ = Pooling(kind, 6)(layer.standardise(values), mask)
+    torch.testing.assert_close(vectors, expected)

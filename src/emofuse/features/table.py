@@ -67,12 +67,21 @@ class Ragged:
         longest = max(int(lengths.max()) if len(index) else 1, 1)
         steps = torch.arange(longest, device=index.device)
         mask = steps[None, :] < lengths[:, None]
-        rows = (starts[:, None] + steps[None, :])[mask]
-        if longest == 1 and bool(mask.all()):
-            return Sequences(self.values[rows][:, None, :], mask)
-        values = self.values.new_zeros(len(index), longest, self.dim)
-        values[mask] = self.values[rows]
+        if not bool(lengths.all()):
+            return Sequences(self._with_gaps(starts, mask), mask)
+        # Padding repeats the item's own last frame before it is set to zero.
+        rows = starts[:, None] + torch.minimum(steps[None, :], lengths[:, None] - 1)
+        values = self.values.index_select(0, rows.flatten()).view(len(index), longest, self.dim)
+        if longest > 1:
+            values.mul_(mask[..., None].to(values.dtype))
         return Sequences(values, mask)
+
+    def _with_gaps(self, starts: Tensor, mask: Tensor) -> Tensor:
+        """Pad where some items have no rows at all."""
+        steps = torch.arange(mask.shape[1], device=mask.device)
+        values = self.values.new_zeros(*mask.shape, self.dim)
+        values[mask] = self.values[(starts[:, None] + steps[None, :])[mask]]
+        return values
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from emofuse.layers.pooling import Pooling, PoolingKind
@@ -37,7 +36,13 @@ class ModalityInput(nn.Module):
             Vectors ``(batch, dim)`` (zeros where absent), presence ``(batch,)`` bool, and the
             attention weights ``(batch, time)`` where the pooling has them.
         """
-        if self.standardise is not None:
-            values = self.standardise(values)
-        vectors, attention = self.pooling(values, mask)
-        return vectors, torch.any(mask, dim=1), attention
+        present = mask.any(dim=1)
+        if self.standardise is None:
+            vectors, attention = self.pooling(values, mask)
+        elif self.pooling.attention is not None:
+            vectors, attention = self.pooling(self.standardise(values), mask)
+        else:
+            # Mean and maximum may be taken first: the same result from far fewer numbers.
+            vectors, attention = self.pooling(values, mask)
+            vectors = self.standardise(vectors)
+        return vectors.masked_fill(~present[:, None], 0.0), present, attention

@@ -16,14 +16,14 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Average the real frames.
 
     Args:
-        values: ``(batch, time, dim)``.
+        values: ``(batch, time, dim)``; padding may hold any finite number.
         mask: ``(batch, time)`` bool.
 
     Returns:
         ``(batch, dim)``; zeros where an item has no real frame.
     """
-    kept = values.masked_fill(~mask[..., None], 0.0)
-    return kept.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp_min(1)
+    shares = mask.to(values.dtype) / mask.sum(dim=1, keepdim=True).clamp_min(1)
+    return torch.bmm(shares[:, None, :], values)[:, 0]
 
 
 def masked_max(values: Tensor, mask: Tensor) -> Tensor:

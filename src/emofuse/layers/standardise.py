@@ -45,8 +45,11 @@ class Standardise(nn.Module):
         frames = values[mask]
         if not len(frames):
             return
-        variance, mean = torch.var_mean(frames.double(), dim=0, correction=0)
-        spread = variance.sqrt()
+        mean = frames.mean(dim=0)
+        centred = frames - mean
+        rest = centred.mean(dim=0)  # what rounding left in the mean
+        mean += rest
+        spread = (centred.square().mean(dim=0) - rest.square()).clamp_min(0.0).sqrt()
         constant = spread <= SMALLEST_SPREAD * mean.abs().clamp_min(SMALLEST_SPREAD)
         self.mean.copy_(mean)
         self.scale.copy_(torch.where(constant, torch.ones_like(spread), spread))

@@ -19,7 +19,8 @@ class Linear(PooledModel):
     """``logits = b + sum over the modalities present of (W_m x_m + b_m)``.
 
     The convex baseline: with mean pooling and cross-entropy it is multinomial logistic
-    regression. A modality's weight is its share of the spread of the logits over the classes.
+    regression. A modality's weight is its share of the spread of the logits over the classes; it is
+    given in evaluation mode alone.
     """
 
     options_type = LinearOptions
@@ -41,11 +42,12 @@ class Linear(PooledModel):
         spreads: dict[str, Tensor] = {}
         for name, one in taken.items():
             votes = self.heads[name](one.vectors) * one.present[:, None]
-            spreads[name] = votes.detach().std(dim=1, correction=0)
+            if not self.training:
+                spreads[name] = votes.std(dim=1, correction=0)
             logits = logits + votes
         return EmotionOutput(
             logits,
             embeddings={name: one.vectors for name, one in taken.items()},
-            weights=shares(spreads, taken),
+            weights=shares(spreads, taken) if spreads else {},
             attention=attention_maps(taken),
         )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from emofuse.models.contract import Batch, EmotionOutput, ModelSpec
-from emofuse.models.parts import PooledModel, PooledOptions, attention_maps, shares
+from emofuse.models.parts import PooledModel, PooledOptions, Taken, attention_maps, shares
 
 __all__ = ["MLP", "MLPOptions"]
 
@@ -30,7 +32,8 @@ class MLP(PooledModel):
     """A multi-layer perceptron over all modalities at once.
 
     Each modality is projected to ``hidden``; in the place of an absent one stands a learned
-    vector. A modality's weight is its share of the norm of what enters the first fusion layer.
+    vector. A modality's weight is its share of the norm of what enters the first fusion layer;
+    it is given in evaluation mode alone.
     """
 
     options_type = MLPOptions
@@ -64,13 +67,16 @@ class MLP(PooledModel):
                 places.append(torch.where(there, embeddings[name], self.absent[name]))
             else:
                 places.append(embeddings[name])
-        norms = {name: vectors.detach().norm(dim=1) for name, vectors in embeddings.items()}
         return EmotionOutput(
             self.head(self.fusion(torch.cat(places, dim=1))),
             embeddings=embeddings,
-            weights=shares(norms, taken),
+            weights={} if self.training else _weights(embeddings, taken),
             attention=attention_maps(taken),
         )
+
+
+def _weights(embeddings: Mapping[str, Tensor], taken: Mapping[str, Taken]) -> dict[str, Tensor]:
+    return shares({name: one.norm(dim=1) for name, one in embeddings.items()}, taken)
 
 
 def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:

@@ -15,6 +15,8 @@ __all__ = ["Feeder", "hide_modalities"]
 
 STATISTICS_FLOATS = 1 << 26
 """Most padded values that one look at the training items may take (256 MiB)."""
+FRAMES_AT_ONCE = 1 << 12
+"""Most padded frames in a batch that is only looked at: larger ones fall out of the cache."""
 BUCKET = 16
 """Shuffled items of this many batches are sorted by length before they are cut into batches."""
 
@@ -78,12 +80,22 @@ class Feeder:
         return [batches[place].to(self.rows.device) for place in places]
 
     def in_order(self, size: int) -> Iterator[Tensor]:
-        """Cut all items into batches, shortest first, for looking at each of them once."""
+        """Cut all items into batches of at most ``size``, shortest first, to look at each once."""
         if not self._ragged:
             yield from _cut(torch.arange(len(self), device=self.rows.device), size)
             return
         order = torch.argsort(self._lengths, stable=True)
-        yield from _cut(order.to(self.rows.device), size)
+        start = 0
+        while start < len(order):
+            end = start + 1
+            while (
+                end < len(order)
+                and end - start < size
+                and (end - start + 1) * int(self._lengths[order[end]]) <= FRAMES_AT_ONCE
+            ):
+                end += 1
+            yield order[start:end].to(self.rows.device)
+            start = end
 
     def statistics_batch(self) -> Batch:
         """Give all items, or evenly spaced ones where all would not fit into 256 MiB padded."""

@@ -131,8 +131,18 @@ class Fit:
         self.outcome = Outcome()
         self._best_state: dict[str, Tensor] = {}
 
-    def run(self, checkpoint: Path | None = None, hook: EpochHook | None = None) -> Outcome:
+    def run(
+        self,
+        checkpoint: Path | None = None,
+        hook: EpochHook | None = None,
+        keep_end: bool = True,
+    ) -> Outcome:
         """Train to the end, from the checkpoint where there is one, and load the best weights.
+
+        Args:
+            checkpoint: where checkpoints go; None = nowhere.
+            hook: told about every epoch.
+            keep_end: write one more at the end, for a caller that has more to do.
 
         Raises:
             TrainingError: the loss is no number any more, or the checkpoint is damaged.
@@ -149,7 +159,7 @@ class Fit:
                     hook(row)
                 due = time.monotonic() - saved >= self.options.checkpoint_seconds
                 due = due and self.stepper.resumable
-                if checkpoint is not None and (due or self.outcome.finished):
+                if checkpoint is not None and (keep_end if self.outcome.finished else due):
                     self._save(checkpoint)
                     saved = time.monotonic()
         if self._best_state:

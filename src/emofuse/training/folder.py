@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO, Any
 
-import torch
 import yaml
 
 from emofuse import __version__
@@ -25,7 +24,7 @@ __all__ = ["RUNTIME_KEYS", "claim", "environment", "keep_or_compare", "locked"]
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
-RUNTIME_KEYS = ("trainer.checkpoint_seconds", "trainer.tensorboard")
+RUNTIME_KEYS = ("trainer.checkpoint_seconds", "trainer.tensorboard", "trainer.workers")
 """Keys that change how a run is carried out but not one of its numbers."""
 PACKAGES = (
     "torch",
@@ -141,7 +140,7 @@ def keep_or_compare(path: Path, value: Mapping[str, Any], what: str) -> None:
         )
 
 
-def environment(device: str) -> dict[str, Any]:
+def environment(device: str, threads: int) -> dict[str, Any]:
     """Give what a number may depend on beside recipe and data: versions, platform, threads."""
     versions: dict[str, str] = {"emofuse": __version__}
     for package in PACKAGES:
@@ -152,7 +151,7 @@ def environment(device: str) -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "processors": os.cpu_count() or 0,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "device": device,
         "versions": versions,
     }

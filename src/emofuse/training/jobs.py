@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from emofuse.errors import MissingExtraError
@@ -109,6 +111,30 @@ def run_job(
         TrainingError: see `Trainer.fit`.
         MissingExtraError: TensorBoard is asked for and not installed.
     """
+    with _threads(trainer.options.threads):
+        _run(job, trainer, table, parts, test_rows, hook=hook)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(
+    job: Job,
+    trainer: Trainer,
+    table: FeatureTable,
+    parts: tuple[Part, Part | None],
+    test_rows: Tensor,
+    *,
+    hook: Callable[[str, Row], None] | None,
+) -> None:
     train, dev = parts
     log = open_tensorboard(job.folder) if trainer.options.tensorboard else None
 

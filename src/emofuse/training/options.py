@@ -73,7 +73,9 @@ class TrainerOptions(Options):
         checkpoint_seconds: a checkpoint is written after the first epoch that ends this long
             after the last one; 0 = after every epoch.
         tensorboard: also write TensorBoard event files (extra ``tracking``).
-        workers: processes that train folds and seeds side by side, one thread each; 0 = this one.
+        threads: processor threads of a training; one is fastest for models of this size, and the
+            numbers do not depend on how many processors there are.
+        workers: processes that train folds and seeds side by side; 0 = this one.
     """
 
     optimiser: Literal["adamw", "lbfgs"] = "adamw"
@@ -93,6 +95,7 @@ class TrainerOptions(Options):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint_seconds: NotNegative = 1.0
     tensorboard: bool = False
+    threads: int = Field(default=1, ge=1, le=1024)
     workers: int = Field(default=0, ge=0, le=256)
 
     def dropout_for(self, modalities: int) -> float:

@@ -1,4 +1,4 @@
-"""Jobs one after the other, or side by side in processes of one thread each."""
+"""Jobs one after the other, or side by side in processes."""
 
 from __future__ import annotations
 
@@ -94,9 +94,7 @@ def _side_by_side(
     for part in table.modalities.values():
         part.values.share_memory_()  # type: ignore[no-untyped-call]
     plain = FeatureTable(table.ids, dict(table.modalities), {})
-    pool = ProcessPoolExecutor(
-        workers, torch.multiprocessing.get_context("spawn"), torch.set_num_threads, (1,)
-    )
+    pool = ProcessPoolExecutor(workers, torch.multiprocessing.get_context("spawn"))
     try:
         places = {
             pool.submit(_work, task, blueprint, options, plain): place for place, task in tasks

@@ -103,7 +103,9 @@ def _train_all(
         recipe.model["name"], recipe.model_options, recipe.objective, data.scheme.classes
     )
     if not (folder / "environment.json").exists():
-        write_json(folder / "environment.json", environment(recipe.trainer.device))
+        write_json(
+            folder / "environment.json", environment(recipe.trainer.device, recipe.trainer.threads)
+        )
     tasks = [Task(job, *data.parts(job.fold), data.test_rows(job.fold)) for job in jobs]
     hook = _Teller(progress, tasks, recipe.trainer.epochs)
     run_tasks(tasks, blueprint, recipe.trainer, data.table, hook)

@@ -98,14 +98,15 @@ class Trainer:
         judged_by_folds = choice.score is not None and options.optimiser == "lbfgs"
         if not (options.refit and judged_by_folds):
             fit = self._fit(table, train, dev, options, seed=seed)
-            history += _run(fit, "fit", folder, hook)
+            more = options.refit and dev is not None
+            history += _run(fit, "fit", folder, hook, keep_end=more)
             best = fit.outcome.best if choice.score is None else choice.score
             epochs = fit.outcome.best_epoch
         if fit is None or (options.refit and dev is not None):
             whole = train if dev is None else train.join(dev)
             limit = epochs if options.optimiser == "adamw" else None
             fit = self._fit(table, whole, None, options, seed=seed, epochs=limit)
-            history += _run(fit, "refit", folder, hook)
+            history += _run(fit, "refit", folder, hook, keep_end=False)
             epochs = fit.outcome.epoch
         if best is None:
             notes.append("no dev part: nothing was held out, the last epoch counts")
@@ -163,10 +164,12 @@ class Trainer:
         return choose(fit_one, self.options, train, dev, cache=cache, hook=hook)
 
 
-def _run(fit: Fit, phase: str, folder: Path | None, hook: PhaseHook | None) -> list[Row]:
+def _run(
+    fit: Fit, phase: str, folder: Path | None, hook: PhaseHook | None, *, keep_end: bool
+) -> list[Row]:
     checkpoint = None if folder is None else folder / f"{phase}.safetensors"
     told = None if hook is None else (lambda row: hook(phase, row))
-    fit.run(checkpoint, told)
+    fit.run(checkpoint, told, keep_end)
     return [{"phase": phase, **row} for row in fit.outcome.history]
 
 
