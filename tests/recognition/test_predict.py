@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from emofuse.cli.app import main
-from emofuse.recognition.recognizer import Recognizer
+from emofuse.recognition.output import table_columns, table_rows
+from emofuse.recognition.recognizer import Recognition, Recognizer
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -93,6 +94,16 @@ def test_table(trained: Any, predict: Call) -> None:
     assert "rests on" in out
     assert "audio " in out
     assert " + text " in out
+
+
+def test_table_of_many_classes_names_the_first() -> None:
+    classes = ("anger", "calm", "disgust", "fear", "happiness", "neutral")
+    shares = dict(zip(classes, (0.1, 0.05, 0.5, 0.05, 0.25, 0.05), strict=True))
+    answer = Recognition(id="a", emotion="disgust", probabilities=shares, modalities=("audio",))
+    bad = Recognition(id="b", error="no audio")
+    head, rows = table_columns(classes), table_rows([answer, bad], classes)
+    assert [len(row) for row in rows] == [len(head)] * 2
+    assert rows[0][-1] == "disgust 50.0, happiness 25.0, anger 10.0"
 
 
 def test_text_alone_and_text_file(predict: Call, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def predict(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="INPUT...",
+            metavar="INPUT",
             help="Audio files, folders, manifests (.jsonl), lists (.txt: a path a line, or path, "
             "tab, text), tables (.csv, .tsv), or - for standard input.",
         ),

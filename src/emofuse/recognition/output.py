@@ -13,6 +13,8 @@ from emofuse.recognition.recognizer import Recognition
 __all__ = ["FORMATS", "CsvWriter", "JsonWriter", "check_format", "table_columns", "table_rows"]
 
 FORMATS = ("table", "json", "csv")
+MANY_CLASSES = 5  # more do not fit side by side in a terminal
+SHOWN_CLASSES = 3
 
 
 def check_format(name: str) -> str:
@@ -98,8 +100,9 @@ def _number(value: float | None) -> str:
 
 
 def table_columns(classes: Sequence[str]) -> tuple[str, ...]:
-    """Head of the table."""
-    return ("utterance", "emotion", "rests on", "seconds", *classes)
+    """Head of the table: a column a class, or one for the first few where there are many."""
+    shares = classes if len(classes) <= MANY_CLASSES else ("most probable, %",)
+    return ("utterance", "emotion", "rests on", "seconds", *shares)
 
 
 def table_rows(answers: Sequence[Recognition], classes: Sequence[str]) -> list[list[str]]:
@@ -109,11 +112,15 @@ def table_rows(answers: Sequence[Recognition], classes: Sequence[str]) -> list[l
 
 def _row(answer: Recognition, classes: Sequence[str]) -> list[str]:
     if answer.error is not None:
-        return [answer.id, "-", "-", "-", *("" for _ in classes)]
+        return [answer.id, "-", "-", "-", *("" for _ in table_columns(classes)[4:])]
     rests = " + ".join(
         f"{name} {100 * answer.weights[name]:.0f} %" if name in answer.weights else name
         for name in answer.modalities
     )
     length = "-" if answer.seconds is None else f"{answer.seconds:.1f}"
-    shares = [f"{100 * answer.probabilities[name]:.1f}" for name in classes]
+    found = answer.probabilities
+    shares = [f"{100 * found[name]:.1f}" for name in classes]
+    if len(classes) > MANY_CLASSES:
+        first = sorted(classes, key=lambda name: -found[name])[:SHOWN_CLASSES]
+        shares = [", ".join(f"{name} {100 * found[name]:.1f}" for name in first)]
     return [answer.id, str(answer.emotion), rests, length, *shares]
