@@ -1,0 +1,163 @@
+"""``emofuse import``: features that others extracted."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from emofuse.cli.console import emit_json, print_table, progress_bar, say
+from emofuse.errors import FeatureError, OptionError, nearest_hint, shorten
+
+if TYPE_CHECKING:
+    from emofuse.features.import_sources import ImportSource
+    from emofuse.features.imports import ImportReport
+
+EXAMPLE = (
+    "Example: emofuse import dev.csv --features audio=audio.npy --features text=text.npy "
+    "--name meld -o meld.jsonl   |   emofuse import IEMOCAP_BERT_HUBERT_train.pkl --name iemocap "
+    "--classes anger,happiness,neutral,sadness -o train.jsonl"
+)
+PICKLES = (".pkl", ".pickle", ".p")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("import", epilog=EXAMPLE)(import_)
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="A feature pickle, or a CSV/TSV table.")],
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write.")],
+    name: Annotated[str, typer.Option(help="What imported:NAME will say.")],
+    features: Annotated[
+        list[str] | None, typer.Option(help="MODALITY=FILE.npy, row by row with the table.")
+    ] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="FIELD=COLUMN of the table; others are guessed.")
+    ] = None,
+    classes: Annotated[str, typer.Option(help="Class names in order, for integer labels.")] = "",
+    corpus: Annotated[str | None, typer.Option(help="Name of the corpus.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, dev or test, for all rows.")] = None,
+    labelled_on: Annotated[
+        list[str] | None, typer.Option(help="Corpus the extractor saw with labels.")
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Licence of the extractor.")] = "unknown",
+    store: Annotated[
+        Path | None, typer.Option(help="Feature store (.emofuse/features unless told).")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Give NAME to new vectors.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="A bad vector is fatal.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Import vectors into the feature store and write a manifest that names them.
+
+    Pickles are read without executing them; labels become names; NaN, dead columns, wrong
+    sizes and wrong row counts are found and reported.
+    """
+    from emofuse.features.imports import store_import
+    from emofuse.features.store import DEFAULT_STORE, FeatureStore
+
+    read = _read(source, features or [], column or [])
+    seen = [part.strip() for part in labelled_on or [] if part.strip()]
+    provenance = {"licence": licence, "labelled_on": seen, "known": bool(seen)}
+    with progress_bar() as progress:
+        report = store_import(
+            read,
+            FeatureStore(store or DEFAULT_STORE),
+            name,
+            corpus=corpus,
+            classes=[part.strip() for part in classes.split(",") if part.strip()],
+            split=split,
+            root=source.resolve().parent,
+            provenance=provenance,
+            replace=replace,
+            strict=strict,
+            progress=progress,
+        )
+    report.manifest.save(output)
+    _show(report, output, as_json)
+
+
+def _read(source: Path, features: list[str], column: list[str]) -> ImportSource:
+    from emofuse.features.import_sources import PICKLED, read_pickled, read_rows
+
+    if source.suffix.lower() in PICKLES:
+        if features or column:
+            raise OptionError("--features and --column belong to a table, not to a pickle")
+        return read_pickled(source)
+    given = _pairs(features, "--features")
+    for key, _ in given:
+        if key not in PICKLED:
+            raise OptionError(f"--features {key!r} is no modality; {nearest_hint(key, PICKLED)}")
+    arrays = {
+        modality: Path(path) for modality in PICKLED for key, path in given if key == modality
+    }
+    if not arrays:
+        raise OptionError(
+            "a table needs --features MODALITY=FILE.npy; a pickle ends in " + ", ".join(PICKLES)
+        )
+    rows = _read_table(source)
+    return read_rows(rows, arrays, dict(_pairs(column, "--column")))
+
+
+def _pairs(texts: Iterable[str], option: str) -> list[tuple[str, str]]:
+    pairs = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key or not value:
+            raise OptionError(f"{option} {shorten(text)} is not of the form KEY=VALUE")
+        pairs.append((key, value))
+    return pairs
+
+
+def _read_table(path: Path) -> list[dict[str, str]]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.reader(stream, delimiter=delimiter, strict=True)
+            header = next(reader, [])
+            rows = []
+            for cells in reader:
+                if len(cells) != len(header):
+                    raise FeatureError(
+                        f"{path}:{reader.line_num}: {len(cells)} cells where the header has "
+                        f"{len(header)}"
+                    )
+                rows.append(dict(zip(header, cells, strict=True)))
+    except OSError as error:
+        raise FeatureError(f"cannot read {path}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise FeatureError(f"{path} is not UTF-8 text: {error.reason}") from error
+    except csv.Error as error:
+        raise FeatureError(f"{path} is no table: {error}") from error
+    if not rows or len(set(header)) < len(header):
+        raise FeatureError(f"{path} has no rows, or two columns of one name")
+    return rows
+
+
+def _show(report: ImportReport, output: Path, as_json: bool) -> None:
+    counts: dict[str, int] = {}
+    for utterance in report.manifest:
+        label = utterance.emotion or "(none)"
+        counts[label] = counts.get(label, 0) + 1
+    data: dict[str, Any] = {
+        "manifest": str(output),
+        "utterances": len(report.manifest),
+        "stored": report.stored,
+        "dims": dict(report.dims),
+        "classes": counts,
+        "findings": list(report.findings),
+    }
+    if as_json:
+        emit_json(data)
+        return
+    print_table("", ("class", "utterances"), sorted(counts.items()))
+    for finding in report.findings:
+        say(f"note: {finding}")
+    sizes = ", ".join(f"{modality} {dim}" for modality, dim in report.dims.items())
+    say(f"{len(report.manifest):,} utterances ({sizes}), {report.stored:,} new vectors; {output}")
