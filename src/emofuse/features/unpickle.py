@@ -12,7 +12,7 @@ import io
 import pickle
 import pickletools
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from emofuse.errors import FeatureError, shorten
 __all__ = ["plain", "read_pickle"]
 
 MAX_BYTES = 8 << 30
+COPIES = 4  # copies of the whole file that reading it may make
 MAX_MEMO = 50_000_000
 MAX_DIMENSIONS = 4
 _MEMO_OPS = ("PUT", "BINPUT", "LONG_BINPUT")
@@ -106,10 +107,15 @@ def _frombuffer(raw: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     return array
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise _RefusedError(f"text in {shorten(encoding)}")
-    return text.encode("latin-1")
+def _empty(kind: Callable[[], Any]) -> Callable[..., Any]:
+    """Give a function that makes an empty container and refuses to fill one by copying."""
+
+    def make(*arguments: Any) -> Any:
+        if arguments:
+            raise _RefusedError(f"a call of {kind.__name__}")
+        return kind()
+
+    return make
 
 
 class _StorageType:
@@ -133,28 +139,6 @@ _STORAGES = {
 }
 
 
-def _load_storage(raw: Any) -> NDArray[Any]:
-    """Read a storage as PyTorch pickles it: five pickles, a length, the raw values."""
-    if not isinstance(raw, bytes):
-        raise _RefusedError("a tensor without bytes")
-    stream = io.BytesIO(raw)
-    _check_grammar(stream, count=5)
-    parts = [_Unpickler(stream).load() for _ in range(5)]
-    storage, keys = parts[3], parts[4]
-    if not isinstance(storage, _StorageType) or not isinstance(keys, list) or len(keys) != 1:
-        raise _RefusedError("a tensor that is no plain storage")
-    data = raw[stream.tell() + 8 :]
-    kind = np.dtype("u2" if storage.code == "bf16" else storage.code).newbyteorder("<")
-    if int.from_bytes(raw[stream.tell() : stream.tell() + 8], "little") * kind.itemsize != len(
-        data
-    ):
-        raise _RefusedError("a tensor whose storage is cut short")
-    values: NDArray[Any] = np.frombuffer(data, kind)
-    if storage.code == "bf16":
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return values
-
-
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> _Array:
     sizes, steps = _sizes(size), _sizes(stride)
     if not isinstance(storage, np.ndarray) or type(offset) is not int or len(sizes) != len(steps):
@@ -166,28 +150,23 @@ def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *rest: An
         raise _RefusedError("a tensor that repeats its storage")
     array = _Array()
     strides = tuple(step * storage.itemsize for step in steps)
-    array.value = np.lib.stride_tricks.as_strided(storage[offset:], sizes, strides).copy()
+    array.value = np.lib.stride_tricks.as_strided(storage[offset:], sizes, strides)
     return array
-
-
-_PLAIN_TYPES = (list, dict, tuple, set, frozenset, bytearray)
 
 
 def _known_names() -> dict[tuple[str, str], Any]:
     names: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _DType,
-        ("collections", "OrderedDict"): OrderedDict,
-        ("_codecs", "encode"): _encode,
+        ("collections", "OrderedDict"): _empty(OrderedDict),
         ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-        ("torch.storage", "_load_from_bytes"): _load_storage,
     }
     for core in ("numpy.core", "numpy._core"):
         names[f"{core}.multiarray", "_reconstruct"] = _reconstruct
         names[f"{core}.multiarray", "scalar"] = _scalar
         names[f"{core}.numeric", "_frombuffer"] = _frombuffer
     for module in ("builtins", "__builtin__"):
-        names.update({(module, kind.__name__): kind for kind in _PLAIN_TYPES})
+        names[module, "bytes"] = _empty(bytes)
     names.update({("torch", name): _StorageType(code) for name, code in _STORAGES.items()})
     return names
 
@@ -196,20 +175,64 @@ _NAMES: Mapping[tuple[str, str], Any] = _known_names()
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows the names above and no others."""
+    """Knows the names above and no others.
+
+    Args:
+        stream: the pickle.
+        budget: bytes that it may copy, so that a small file cannot fill the memory.
+    """
+
+    def __init__(self, stream: io.BytesIO | io.BufferedReader, budget: int) -> None:
+        super().__init__(stream)
+        self._budget = budget
 
     def find_class(self, module: str, name: str) -> Any:
         """Give what stands for a name here."""
+        if (module, name) == ("_codecs", "encode"):
+            return self._encode
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return self._load_storage
         found = _NAMES.get((module, name))
         if found is None:
             raise _RefusedError(f"the name {shorten(f'{module}.{name}')}")
         return found
 
     def persistent_load(self, pid: Any) -> Any:
-        """Admit a reference to a PyTorch storage (inside `_load_storage`), nothing else."""
+        """Admit a reference to a PyTorch storage (inside a tensor), nothing else."""
         if isinstance(pid, tuple) and len(pid) > 1 and isinstance(pid[1], _StorageType):
             return pid[1]
         raise _RefusedError("a reference to something outside the file")
+
+    def _spend(self, size: int) -> None:
+        self._budget -= size
+        if self._budget < 0:
+            raise _RefusedError("the same bytes copied over and over")
+
+    def _encode(self, text: Any, encoding: Any = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+            raise _RefusedError(f"text in {shorten(encoding)}")
+        self._spend(len(text))
+        return text.encode("latin-1")
+
+    def _load_storage(self, raw: Any) -> NDArray[Any]:
+        """Read a storage as PyTorch pickles it: five pickles, a length, the raw values."""
+        if not isinstance(raw, bytes):
+            raise _RefusedError("a tensor without bytes")
+        self._spend(len(raw))
+        stream = io.BytesIO(raw)
+        _check_grammar(stream, count=5)
+        parts = [_Unpickler(stream, len(raw)).load() for _ in range(5)]
+        storage, keys = parts[3], parts[4]
+        if not isinstance(storage, _StorageType) or not isinstance(keys, list) or len(keys) != 1:
+            raise _RefusedError("a tensor that is no plain storage")
+        kind = np.dtype("u2" if storage.code == "bf16" else storage.code).newbyteorder("<")
+        count = int.from_bytes(stream.read(8), "little")
+        if count * kind.itemsize != len(raw) - stream.tell():
+            raise _RefusedError("a tensor whose storage is cut short")
+        values: NDArray[Any] = np.frombuffer(raw, kind, count, stream.tell())
+        if storage.code == "bf16":
+            return (values.astype(np.uint32) << 16).view(np.float32)
+        return values
 
 
 def _check_grammar(stream: io.BytesIO | io.BufferedReader, count: int = 1) -> None:
@@ -234,11 +257,12 @@ def read_pickle(path: Path) -> Any:
         FeatureError: missing, cut short, over 8 GiB, or holding anything else, which is named.
     """
     try:
-        if path.stat().st_size > MAX_BYTES:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
             raise FeatureError(f"{path} is over {MAX_BYTES >> 30} GiB; split it")
         with path.open("rb") as stream:
             _check_grammar(stream)
-            return _Unpickler(stream).load()
+            return _Unpickler(stream, COPIES * size).load()
     except _RefusedError as error:
         raise FeatureError(
             f"{path} holds {error}, which no list of features needs; it was not executed. "
