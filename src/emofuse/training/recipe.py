@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from emofuse.encoders.contract import EncoderSpec
 from emofuse.errors import OptionError, UsageError, nearest_hint, shorten
+from emofuse.features.store import DEFAULT_STORE
 from emofuse.labels import LabelScheme, get_scheme
 from emofuse.losses.objective import parse_terms
 from emofuse.manifest import Modality
@@ -33,13 +34,13 @@ class DataOptions(Options):
         manifest: path of a manifest, or several.
         root: where the media are, when not where the manifest says.
         scheme: a built-in label scheme by name, the path of one's own in YAML, or one written out.
-        store: folder of the feature store.
+        store: folder of the feature store, the one `emofuse encode` fills unless told.
     """
 
     manifest: tuple[str, ...] = Field(min_length=1)
     root: str | None = None
     scheme: str | LabelScheme
-    store: str = "features"
+    store: str = str(DEFAULT_STORE)
 
     @field_validator("manifest", mode="before")
     @classmethod
