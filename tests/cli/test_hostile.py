@@ -72,7 +72,7 @@ TRAIN_CASES = {
     ),
     "encoder folder that is not there": (
         ["encoders.audio={name: ./no-such-folder}"],
-        1,
+        2,
         ["no-such"],
     ),
     "sessions unknown": (["protocol.name=leave-one-session-out"], 1, ["session"]),
