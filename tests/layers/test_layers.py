@@ -9,6 +9,7 @@ from sklearn.preprocessing import StandardScaler
 
 from emofuse.layers import (
     AttentionPooling,
+    Dropout,
     ModalityInput,
     Pooling,
     Standardise,
@@ -136,3 +137,36 @@ def test_pooling_before_standardising_is_the_same(ragged, kind):
     vectors, _, _ = layer(values, mask)
     expected, _ = Pooling(kind, 6)(layer.standardise(values), mask)
     torch.testing.assert_close(vectors, expected)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_has_its_rate_and_keeps_the_mean(rate):
+    layer = Dropout(rate)
+    values = torch.ones(997, 401, requires_grad=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        dropped = layer(values)
+    assert float((dropped == 0).float().mean()) == pytest.approx(rate, abs=0.003)
+    assert float(dropped.detach().mean()) == pytest.approx(1.0, abs=0.01)
+    for lane in range(4):  # no quarter of a word is favoured
+        share = (dropped.flatten()[lane::4] == 0).float().mean()
+        assert float(share) == pytest.approx(rate, abs=0.006)
+    dropped.sum().backward()
+    torch.testing.assert_close(values.grad, dropped.detach())
+    assert layer.eval()(values) is values
+
+
+def test_dropout_of_nothing_is_nothing():
+    values = torch.ones(3)
+    assert Dropout(0.0)(values) is values
+
+
+def test_dropout_follows_torchs_generator():
+    layer = Dropout(0.4)
+    draws = []
+    for seed in (1, 1, 2):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            draws.append(layer(torch.ones(50, 7)))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])

@@ -174,3 +174,17 @@ def test_mistakes_are_named():
 def test_every_registered_model_builds_and_gives_its_logits(make_batch):
     for name in MODELS.names():
         assert build(name, DIMS)(make_batch()).logits.shape == (9, 4)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "attention"])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_condensed_batch_gets_the_same_answer(name, pooling, make_batch):
+    batch = make_batch()
+    model = build(name, DIMS, batch, pooling=pooling)
+    small = model.condense(batch)
+    if pooling != "attention":
+        assert all(part.values.shape[1] == 1 for part in small.modalities.values())
+    output, reference = model(small), model(batch)
+    torch.testing.assert_close(output.logits, reference.logits)
+    for modality, weight in reference.weights.items():
+        torch.testing.assert_close(output.weights[modality], weight)

@@ -116,3 +116,11 @@ class FusionModel(nn.Module, ABC):
 
     def fit_normalisation(self, batch: Batch) -> None:
         """Take the statistics a model standardises by, once, from the training items alone."""
+
+    def condense(self, batch: Batch) -> Batch:
+        """Give a smaller batch that gets the same answer; the batch itself unless overridden.
+
+        A model whose first steps learn nothing (pooling by the mean) takes them here, so that
+        training takes them once and not once an epoch. A modality keeps its presence.
+        """
+        return batch

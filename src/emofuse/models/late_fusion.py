@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from emofuse.layers import Dropout
 from emofuse.models.contract import Batch, EmotionOutput, ModelSpec
 from emofuse.models.parts import PooledModel, PooledOptions, Taken, attention_maps
 
@@ -40,7 +41,7 @@ class LateFusion(PooledModel):
         width, dropout = options.hidden, options.dropout
         self.hidden = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.Linear(dim, width), nn.ReLU(), nn.Dropout(dropout))
+                name: nn.Sequential(nn.Linear(dim, width), nn.ReLU(), Dropout(dropout))
                 for name, dim in spec.dims.items()
             }
         )

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from emofuse.layers import Dropout
 from emofuse.models.contract import Batch, EmotionOutput, ModelSpec
 from emofuse.models.parts import PooledModel, PooledOptions, Taken, attention_maps, shares
 
@@ -80,4 +81,4 @@ def _weights(embeddings: Mapping[str, Tensor], taken: Mapping[str, Taken]) -> di
 
 
 def _block(inputs: int, outputs: int, dropout: float) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(dropout))
+    return nn.Sequential(nn.Linear(inputs, outputs), nn.ReLU(), Dropout(dropout))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from emofuse.errors import FeatureError
 from emofuse.layers import ModalityInput
 from emofuse.layers.pooling import PoolingKind
-from emofuse.models.contract import Batch, FusionModel, ModelSpec
+from emofuse.models.contract import Batch, FusionModel, ModelSpec, Sequences
 from emofuse.options import Options
 
 __all__ = ["PooledModel", "PooledOptions", "Taken", "attention_maps", "shares"]
@@ -65,6 +65,18 @@ class PooledModel(FusionModel):
             if name in batch.modalities and isinstance(layer, ModalityInput):
                 part = batch.modalities[name]
                 layer.fit(part.values, part.mask)
+
+    def condense(self, batch: Batch) -> Batch:
+        """Pool in advance, unless the pooling is learned."""
+        found: dict[str, Sequences] = dict(batch.modalities)
+        for name, layer in self.inputs.items():
+            if not isinstance(layer, ModalityInput) or layer.pooling.attention is not None:
+                continue
+            if name in found:
+                part = found[name]
+                vectors, _ = layer.pooling(part.values, part.mask)
+                found[name] = Sequences(vectors[:, None], part.present[:, None])
+        return Batch(found)
 
     def take_in(self, batch: Batch) -> dict[str, Taken]:
         """Give a vector an item for each modality that the batch has, in the model's order.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emofuse.features.table import FeatureTable, Ragged
 from emofuse.layers import keep_modalities
-from emofuse.models.contract import Batch, Sequences
+from emofuse.models.contract import Batch, FusionModel, Sequences
 
 __all__ = ["Feeder", "hide_modalities"]
 
@@ -17,6 +17,7 @@ STATISTICS_FLOATS = 1 << 26
 """Most padded values that one look at the training items may take (256 MiB)."""
 FRAMES_AT_ONCE = 1 << 12
 """Most padded frames in a batch that is only looked at: larger ones fall out of the cache."""
+EVERYTHING = 1 << 30
 BUCKET = 16
 """Shuffled items of this many batches are sorted by length before they are cut into batches."""
 
@@ -96,6 +97,27 @@ class Feeder:
                 end += 1
             yield order[start:end].to(self.rows.device)
             start = end
+
+    def condense(self, model: FusionModel) -> None:
+        """Let the model take the steps that learn nothing, once and for all items."""
+        if not self._ragged:
+            return
+        order: list[Tensor] = []
+        parts: dict[str, list[Sequences]] = {name: [] for name in self._ragged}
+        with torch.no_grad():
+            for items in self.in_order(EVERYTHING):
+                order.append(items)
+                small = model.condense(self.batch(items)).modalities
+                for name, found in parts.items():
+                    found.append(small[name])
+        places = torch.argsort(torch.cat(order))
+        for name, found in parts.items():
+            if all(part.mask.shape[1] == 1 for part in found):
+                values = torch.cat([part.values for part in found])[places]
+                self._dense[name] = Sequences(values, torch.cat([p.mask for p in found])[places])
+                del self._ragged[name]
+        if not self._ragged:
+            self._lengths = torch.ones(len(self), dtype=torch.long)
 
     def statistics_batch(self) -> Batch:
         """Give all items, or evenly spaced ones where all would not fit into 256 MiB padded."""

@@ -106,15 +106,17 @@ class Fit:
         feeder = Feeder(table, train.rows)
         targets = _to(train.targets, self.device)
         self.dev = dev if dev is not None and len(dev) else None
-        if self.dev is not None:
-            self._dev_feeder = Feeder(table, self.dev.rows)
-            self._dev_targets = _to(self.dev.targets, self.device)
         spec = ModelSpec(table.dims, len(blueprint.classes))
         self.model = build_model(blueprint.model, blueprint.model_options, spec, seed)
         if start is not None:
             self.model.load_state_dict(dict(start))
         self.model.to(self.device)
         self.model.fit_normalisation(feeder.statistics_batch())
+        feeder.condense(self.model)
+        if self.dev is not None:
+            self._dev_feeder = Feeder(table, self.dev.rows)
+            self._dev_feeder.condense(self.model)
+            self._dev_targets = _to(self.dev.targets, self.device)
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
         self.stepper = make_stepper(
             Work(

@@ -1,0 +1,40 @@
+"""Dropout that draws 15 bits a value: on a processor several times faster than torch's own."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["Dropout"]
+
+LEVELS = 1 << 15
+
+
+class Dropout(nn.Module):
+    """In training, zero each value with probability ``rate`` and scale up the rest.
+
+    The rate is rounded to a multiple of 1 / 32,768 and the scale fits the rounded rate, so that the
+    expected value is exact. Draws come from torch's own generator, as with `torch.nn.Dropout`.
+
+    Args:
+        rate: probability, in [0, 1).
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self._dropped = min(round(rate * LEVELS), LEVELS - 1)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Drop; in evaluation mode give what comes in."""
+        if not self.training or not self._dropped:
+            return values
+        words = torch.empty(-(-values.numel() // 4), dtype=torch.int64, device=values.device)
+        # `random_` fills 63 bits; the low 15 of each 16 are evenly spread in all four quarters.
+        draws = words.random_().view(torch.int16).bitwise_and_(LEVELS - 1)[: values.numel()]
+        kept = (draws >= self._dropped).to(values.dtype)
+        return values * kept.mul_(LEVELS / (LEVELS - self._dropped)).view(values.shape)
+
+    def extra_repr(self) -> str:
+        """Show the rate."""
+        return f"rate={self.rate}"
