@@ -71,7 +71,32 @@ def report_tables(reports: Sequence[Report]) -> list[Table]:
 
 def report_notes(report: Report) -> list[str]:
     """What the reader must know: doubts on the figures, contamination, files that are missing."""
-    return [*report.summary.notes, *report.run.stamp.contaminated, *report.run.problems]
+    alarm = leak_alarm(report)
+    notes = (*report.summary.notes, *report.run.stamp.contaminated, *report.run.problems)
+    return [alarm, *notes] if alarm else list(notes)
+
+
+def leak_alarm(report: Report) -> str | None:
+    """Tell when a model of words alone beats chance on words that carry no emotion by design.
+
+    Returns:
+        one line, or None: the model had more than words, the audit found that words may tell
+        something, or the 95 % interval of UA holds chance.
+    """
+    cue = report.run.audit.get("text_cue")
+    verdict = cue.get("verdict") if isinstance(cue, Mapping) else None
+    encoders = report.run.recipe.get("encoders")
+    if set(encoders or ()) != {"text"} or not str(verdict).startswith("none"):
+        return None
+    ua, chance = report.summary.metrics["ua"], report.summary.chance_ua
+    low, high = ua.interval.low, ua.interval.high
+    if low is None or high is None or low <= chance:
+        return None
+    return (
+        f"LEAK ALARM: words alone reach UA {100 * ua.mean:.1f} % "
+        f"({100 * low:.1f} to {100 * high:.1f}) where chance is {100 * chance:.1f} % and the sentences carry no emotion: some sentences are commoner "
+        "under some emotions, or text leaks"
+    )
 
 
 def report_json(reports: Sequence[Report]) -> dict[str, Any]:

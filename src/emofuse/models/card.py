@@ -131,7 +131,10 @@ def _figures(config: BundleConfig) -> str:
     return (
         "## Figures\n\n"
         f"Protocol: {_cell(protocol.name)}. Audit: {_cell(protocol.stamp)}. "
-        f"Speaker-independent: {_cell(protocol.speaker_independent)}.\n\n{table}"
+        f"Speaker-independent: {_cell(protocol.speaker_independent)}.\n\n{table}\n\n"
+        "They are the figures of all folds and seeds of the run together, each utterance judged by "
+        "a model that did not learn from it. The weights here are those of one of these "
+        "trainings, chosen without looking at test."
     )
 
 
@@ -186,6 +189,6 @@ def _loading(config: BundleConfig) -> str:
         call = 'text="what was said"'
     return (
         "## How to load it\n\n```sh\nemofuse predict file.wav --model THIS_FOLDER\n```\n\n"
-        "```python\nfrom emofuse.recognition.recognizer import Recognizer\n\n"
+        "```python\nfrom emofuse import Recognizer\n\n"
         f'recognizer = Recognizer.load("THIS_FOLDER")\nprint(recognizer.recognise({call}))\n```'
     )
