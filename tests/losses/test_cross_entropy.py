@@ -127,9 +127,8 @@ def test_votes_are_used_only_when_asked_for(case):
     torch.testing.assert_close(
         term(soft=True)(output, targets), cross_entropy(logits, labels, soft)
     )
-    torch.testing.assert_close(
-        term(soft=True)(output, Targets(labels)), cross_entropy(logits, labels)
-    )
+    with pytest.raises(OptionError, match="votes"):
+        term(soft=True)(output, Targets(labels))
 
 
 def test_objective_is_the_weighted_sum(case):

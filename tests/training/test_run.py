@@ -14,11 +14,13 @@ from emofuse.errors import FeatureError, ProtocolError, TrainingError, UsageErro
 from emofuse.evaluation.metrics import scores
 from emofuse.evaluation.predictions import read_predictions
 from emofuse.evaluation.runs import read_run
-from emofuse.manifest import Manifest
+from emofuse.labels import get_scheme
+from emofuse.manifest import Manifest, Utterance
 from emofuse.models.bundle import read_bundle
 from emofuse.options import apply_overrides
 from emofuse.training import data as run_data
 from emofuse.training.folder import locked
+from emofuse.training.parts import make_targets
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
 
@@ -259,3 +261,27 @@ def test_tensorboard_on_request(recipe_data, tmp_path):
     run = train(made(recipe_data, "trainer.tensorboard=true", "seeds=[0]"), tmp_path / "run")
     assert list(run.folder.glob("jobs/*/tensorboard/fit/events.*"))
     shutil.rmtree(run.folder)
+
+
+def test_votes_become_soft_targets():
+    scheme = get_scheme("basic4")
+    utterances = [
+        Utterance(
+            id="a", text="x", emotion="anger", votes={"anger": 0.5, "fear": 0.25, "sad": 0.25}
+        ),
+        Utterance(id="b", text="x", emotion="neutral"),
+        Utterance(id="c", text="x", emotion="sadness", votes={"fear": 1.0}),
+    ]
+    targets = make_targets(utterances, scheme)
+    assert targets.labels.tolist() == [0, 2, 3]
+    expected = torch.tensor([[2 / 3, 0, 0, 1 / 3], [0, 0, 1, 0], [0, 0, 0, 1]])
+    torch.testing.assert_close(targets.soft, expected)
+    assert make_targets(utterances[1:2], scheme).soft is None
+
+
+def test_left_over_temporary_files_are_swept(recipe_data, tmp_path):
+    run = train(made(recipe_data, "seeds=[0]"), tmp_path / "run")
+    stale = run.folder / "jobs" / ".fit.safetensors.abc.tmp"
+    stale.write_bytes(b"half")
+    train(made(recipe_data, "seeds=[0]"), tmp_path / "run")
+    assert not stale.exists()

@@ -97,7 +97,8 @@ class CrossEntropyOptions(Options):
         smoothing: label smoothing.
         weights: ``none``, ``balanced``, ``effective``, or class name -> weight.
         beta: of ``effective``.
-        soft: learn the annotators' shares instead of the label, where an utterance has votes.
+        soft: learn the annotators' shares instead of the label, where an utterance has votes; an
+            error where none has.
     """
 
     smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -129,8 +130,17 @@ class CrossEntropy(LossTerm):
         self.register_buffer("weights", found, persistent=False)
 
     def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:
-        """Give the loss of a batch."""
+        """Give the loss of a batch.
+
+        Raises:
+            OptionError: shares are asked for and no utterance has votes.
+        """
         soft = targets.soft if self.soft else None
+        if self.soft and soft is None:
+            raise OptionError(
+                "cross-entropy with soft: true needs the annotators' votes, and no utterance has "
+                "any; set soft: false"
+            )
         return cross_entropy(output.logits, targets.labels, soft, self.weights, self.smoothing)
 
 

@@ -62,6 +62,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise TrainingError(
                 f"{folder} is in use by another emofuse process; wait for it or take another folder"
             ) from error
+        for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         yield
 
 
