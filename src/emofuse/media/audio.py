@@ -143,7 +143,8 @@ def read_audio(
     Args:
         path: any file that libsndfile reads.
         sample_rate: hertz wanted; the file is resampled where it differs.
-        start, end: seconds.
+        start: seconds from which to read.
+        end: seconds up to which to read.
 
     Returns:
         ``(samples,)`` float32, nominally in [-1, 1].
