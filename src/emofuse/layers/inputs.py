@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from emofuse.layers.pooling import Pooling, PoolingKind
+from emofuse.layers.pooling import Pooling, PoolingKind, zero_absent
 from emofuse.layers.standardise import Standardise
 
 __all__ = ["ModalityInput"]
@@ -45,4 +45,4 @@ class ModalityInput(nn.Module):
             # Mean and maximum may be taken first: the same result from far fewer numbers.
             vectors, attention = self.pooling(values, mask)
             vectors = self.standardise(vectors)
-        return vectors.masked_fill(~present[:, None], 0.0), present, attention
+        return zero_absent(vectors, present), present, attention

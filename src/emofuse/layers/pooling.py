@@ -7,9 +7,26 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-__all__ = ["AttentionPooling", "Pooling", "PoolingKind", "masked_max", "masked_mean"]
+__all__ = [
+    "AttentionPooling",
+    "Pooling",
+    "PoolingKind",
+    "masked_max",
+    "masked_mean",
+    "zero_absent",
+]
 
 PoolingKind = Literal["mean", "max", "attention"]
+
+
+def zero_absent(vectors: Tensor, present: Tensor) -> Tensor:
+    """Put zeros where an item is absent; where none is, give what was given, uncopied.
+
+    Args:
+        vectors: ``(batch, dim)``.
+        present: ``(batch,)`` bool.
+    """
+    return vectors if bool(present.all()) else vectors.masked_fill(~present[:, None], 0.0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -77,6 +94,6 @@ class Pooling(nn.Module):
             pooled, weights = self.attention(values, mask)
             return pooled, weights
         if values.shape[1] == 1:
-            return values[:, 0].masked_fill(~mask, 0.0), None
+            return zero_absent(values[:, 0], mask[:, 0]), None
         pool = masked_max if self.kind == "max" else masked_mean
         return pool(values, mask), None
