@@ -134,7 +134,7 @@ def test_what_is_missing_is_said(make_run):
 def test_a_strange_audit_does_not_stop_the_page(make_run, audit):
     folder = make_run()
     (folder / "audit.json").write_text(json.dumps(audit))
-    parse(report_html([one_report(folder)]))
+    assert "Confusion matrix" in parse(report_html([one_report(folder)])).text
 
 
 def test_figures_come_from_predictions_not_from_metrics_json(make_run):

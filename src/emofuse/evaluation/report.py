@@ -94,8 +94,8 @@ def leak_alarm(report: Report) -> str | None:
         return None
     return (
         f"LEAK ALARM: words alone reach UA {100 * ua.mean:.1f} % "
-        f"({100 * low:.1f} to {100 * high:.1f}) where chance is {100 * chance:.1f} % and the sentences carry no emotion: some sentences are commoner "
-        "under some emotions, or text leaks"
+        f"({100 * low:.1f} to {100 * high:.1f}) where chance is {100 * chance:.1f} % "
+        "and the sentences carry no emotion: some are commoner under some emotions, or text leaks"
     )
 
 

@@ -21,6 +21,7 @@ from emofuse.encoders.contract import FloatArray
 from emofuse.errors import FeatureError, LabelError, OptionError
 from emofuse.features.import_sources import ImportSource, some
 from emofuse.features.imported import check_name, imported_key, imported_space, register_import
+from emofuse.features.keys import FeatureKey
 from emofuse.features.store import FeatureStore
 from emofuse.manifest import Manifest, Modality, Utterance
 from emofuse.progress import Progress, ProgressEvent, silent
@@ -107,12 +108,24 @@ def store_import(
         space = imported_space(modality, name, str(card["revision"]))
         pairs = [(imported_key(space, u), arrays[number]) for number, u in kept]
         entries = [(key, array) for key, array in pairs if array is not None]
-        for start in range(0, len(entries), SHARD_ROWS):
-            block = entries[start : start + SHARD_ROWS]
-            stored += store.put_many(block)
-            event = ProgressEvent(f"import {modality}", start + len(block), len(entries), "rows")
-            progress(event)
+        stored += _file(store, modality, entries, progress)
     return ImportReport(manifest, dims, stored, tuple(findings))
+
+
+def _file(
+    store: FeatureStore,
+    modality: str,
+    entries: Sequence[tuple[FeatureKey, FloatArray]],
+    progress: Progress,
+) -> int:
+    """Put vectors into the store, a shard at a time; give the number of new ones."""
+    stored = 0
+    for start in range(0, len(entries), SHARD_ROWS):
+        block = entries[start : start + SHARD_ROWS]
+        stored += store.put_many(block)
+        done = start + len(block)
+        progress(ProgressEvent(f"import {modality}", done, len(entries), "rows"))
+    return stored
 
 
 def _revision(file: str, ids: Sequence[str]) -> str:
