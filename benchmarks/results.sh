@@ -31,6 +31,13 @@ emofuse train whisper-linear data.manifest=emodb.jsonl data.scheme=emodb7 "encod
 emofuse train whisper-linear data.manifest=ravdess.jsonl data.scheme=ravdess8 "encoders.audio.name=$whisper" \
   "protocol={name: given, path: $data/folds/ravdess.json, dev: 0.0}" -o runs/ravdess-whisper-emobox
 
+# A perceptron on the same features.
+spec="encoders={audio: {name: $whisper, layer: mean, pooling: mean+std}}"
+emofuse train logmel-mlp name=whisper-mlp data.manifest=emodb.jsonl data.scheme=emodb7 "$spec" \
+  "protocol={name: given, path: $data/folds/emodb.json, allow: [speaker]}" -o runs/emodb-whisper-mlp-emobox
+emofuse train logmel-mlp name=whisper-mlp data.manifest=ravdess.jsonl data.scheme=ravdess8 "$spec" \
+  "protocol={name: given, path: $data/folds/ravdess.json}" -o runs/ravdess-whisper-mlp-emobox
+
 # What a leaky split would have printed.
 emofuse train whisper-linear data.manifest=ravdess.jsonl data.scheme=ravdess8 "encoders.audio.name=$whisper" \
   "protocol={name: random, dev: 0.0}" -o runs/ravdess-whisper-random
