@@ -8,6 +8,7 @@ parts that are encoded by themselves and joined.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -22,11 +23,12 @@ from emofuse.encoders.pooling import pool, pooled_dim
 from emofuse.encoders.precision import resolve_precision
 from emofuse.encoders.provenance import look_up
 from emofuse.encoders.settings import refuse_options, require_waveform
+from emofuse.encoders.workers import parallel_map
 from emofuse.errors import EncoderError, OptionError
 
 __all__ = ["HFSpeech", "SpeechModel", "load_audio"]
 
-CPU_FRAMES = 1500  # frames of a batch, padding counted
+CPU_FRAMES = 400  # frames of a batch, padding counted: what stays in a core's cache
 GPU_FRAMES = 60_000
 WAVEFORM_MODELS = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
 
@@ -95,13 +97,10 @@ class HFSpeech(Encoder):
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(frames, dim)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
         model = self._load()
-        owners: list[int] = []
-        parts: list[FloatArray] = []
-        for place, item in enumerate(items):
-            prepared = model.prepare(require_waveform(item))
-            owners.extend([place] * len(prepared))
-            parts.extend(prepared)
-        found = self._run(model, parts)
+        waves = [require_waveform(item) for item in items]
+        prepared = parallel_map(model.prepare, waves)
+        owners = [place for place, parts in enumerate(prepared) for _ in parts]
+        found = self._run(model, [part for parts in prepared for part in parts])
         joined: list[list[FloatArray]] = [[] for _ in items]
         for owner, frames in zip(owners, found, strict=True):
             joined[owner].append(frames)
@@ -112,12 +111,24 @@ class HFSpeech(Encoder):
 
     def _run(self, model: SpeechModel, parts: Sequence[FloatArray]) -> list[FloatArray]:
         budget = CPU_FRAMES if torch.device(self._device).type == "cpu" else GPU_FRAMES
+        lengths = [model.frames(part) for part in parts]
+
+        def encode(batch: list[int]) -> list[FloatArray]:
+            states = model.forward([parts[place] for place in batch])
+            return [state.cpu().numpy() for state in states]
+
+        def cost(batch: list[int]) -> float:
+            return float(sum(lengths[place] for place in batch))
+
+        batches = make_batches(lengths, budget)
+        with warnings.catch_warnings():
+            # WavLM hands PyTorch a boolean mask beside a float bias, which works but is frowned on.
+            warnings.filterwarnings("ignore", message=".*mismatched.*mask.*")
+            results = parallel_map(encode, batches, self._device, cost)
         found: list[FloatArray] = [np.empty((0, 0), np.float32)] * len(parts)
-        with torch.inference_mode():
-            for batch in make_batches([model.frames(part) for part in parts], budget):
-                states = model.forward([parts[place] for place in batch])
-                for place, state in zip(batch, states, strict=True):
-                    found[place] = state.cpu().numpy()
+        for batch, arrays in zip(batches, results, strict=True):
+            for place, array in zip(batch, arrays, strict=True):
+                found[place] = array
         return found
 
     def _load(self) -> SpeechModel:

@@ -8,7 +8,7 @@ is masked whatever the preprocessor says.
 
 from __future__ import annotations
 
-import warnings
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,21 +25,34 @@ __all__ = ["WaveformModel"]
 LONGEST_SECONDS = 60
 
 
-class _MaskedGroupNorm(nn.Module):
-    """One norm a channel over real frames; ``lengths`` is set before each pass."""
+class _Padding(threading.local):
+    """What pads the batch of one thread: None where nothing does.
 
-    def __init__(self, stock: nn.GroupNorm) -> None:
+    Attributes:
+        lengths: real frames of each item after the first convolution.
+        mask: ``(batch, frames)`` bool, True on real frames of the model.
+    """
+
+    lengths: list[int] | None = None
+    mask: Tensor | None = None
+
+
+class _MaskedGroupNorm(nn.Module):
+    """One norm a channel over real frames."""
+
+    def __init__(self, stock: nn.GroupNorm, padding: _Padding) -> None:
         super().__init__()
         self.weight, self.bias, self.eps = stock.weight, stock.bias, stock.eps
-        self.lengths: Tensor | None = None
+        self.padding = padding
 
     def forward(self, values: Tensor) -> Tensor:
         """Normalise ``(batch, channels, frames)``."""
-        if self.lengths is None:
+        lengths = self.padding.lengths
+        if lengths is None:
             channels = values.shape[1]
             return nn.functional.group_norm(values, channels, self.weight, self.bias, self.eps)
         rows = []
-        for row, length in zip(values, self.lengths.tolist(), strict=True):
+        for row, length in zip(values, lengths, strict=True):
             real = row[None, :, :length]
             done = nn.functional.group_norm(real, row.shape[0], self.weight, self.bias, self.eps)
             rows.append(nn.functional.pad(done, (0, row.shape[1] - length)))
@@ -68,8 +81,8 @@ class WaveformModel:
         self.frame_rate = self.sample_rate / float(np.prod(self._strides))
         self.longest = LONGEST_SECONDS * self.sample_rate
         self._shortest = self._samples(1)
-        self._group_norm = _replace_group_norm(model.feature_extractor)
-        self._mask: Tensor | None = None
+        self._padding = _Padding()
+        _replace_group_norm(model.feature_extractor, self._padding)
         for module in model.encoder.pos_conv_embed.modules():
             if isinstance(module, nn.Conv1d):
                 module.register_forward_pre_hook(self._silence_padding)
@@ -111,41 +124,28 @@ class WaveformModel:
             waves[row, : len(part)] = torch.from_numpy(part)
         counts = [self.frames(part) for part in parts]
         padded = min(lengths) < max(lengths)
-        if self._group_norm is not None:
-            first = [self._frames_after(length, 1) for length in lengths]
-            self._group_norm.lengths = torch.tensor(first) if padded else None
+        first = [self._frames_after(length, 1) for length in lengths]
+        self._padding.lengths = first if padded else None
         features = self._model.feature_extractor(waves.to(self._device, self._dtype))
         hidden = self._model.feature_projection(features.transpose(1, 2))
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
         steps = torch.arange(hidden.shape[1], device=self._device)
         mask = steps[None, :] < torch.tensor(counts, device=self._device)[:, None]
-        self._mask = mask if padded else None
-        last = self._encode(hidden)
+        self._padding.mask = mask if padded else None
+        last = self._model.encoder(hidden, attention_mask=self._padding.mask).last_hidden_state
         state = self._tap.result(last)
         return [state[row, :count] for row, count in enumerate(counts)]
 
-    def _encode(self, hidden: Tensor) -> Tensor:
-        with warnings.catch_warnings():
-            # WavLM hands PyTorch a boolean mask beside a float bias, which works but is frowned on.
-            warnings.filterwarnings("ignore", message=".*mismatched.*mask.*")
-            output = self._model.encoder(hidden, attention_mask=self._mask)
-        last: Tensor = output.last_hidden_state
-        return last
-
     def _silence_padding(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
-        if self._mask is None:
-            return None
-        return (args[0] * self._mask[:, None, :].to(args[0].dtype),)
+        mask = self._padding.mask
+        return None if mask is None else (args[0] * mask[:, None, :].to(args[0].dtype),)
 
 
-def _replace_group_norm(front_end: nn.Module) -> _MaskedGroupNorm | None:
+def _replace_group_norm(front_end: nn.Module, padding: _Padding) -> None:
     first = next(iter(front_end.conv_layers))  # type: ignore[arg-type]
     stock = getattr(first, "layer_norm", None)
-    if not isinstance(stock, nn.GroupNorm):
-        return None
-    masked = _MaskedGroupNorm(stock)
-    first.layer_norm = masked
-    return masked
+    if isinstance(stock, nn.GroupNorm):
+        first.layer_norm = _MaskedGroupNorm(stock, padding)
 
 
 def _fold_weight_norm(module: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,12 @@ def choose_layer(spec: EncoderSpec, count: int) -> int | None:
     return layer
 
 
+class _State(threading.local):
+    """What one thread has seen so far in its pass."""
+
+    kept: Tensor | None = None
+
+
 @dataclass
 class LayerTap:
     """Watches a stack of layers and keeps the hidden state that is wanted.
@@ -49,13 +56,14 @@ class LayerTap:
         layers: the transformer layers, in order; those above the wanted one are cut off.
         wanted: hidden layer, or None for the mean of all.
 
-    Layers that take no part are not run: for layer 6 of 12, half the work.
+    Layers that take no part are not run: for layer 6 of 12, half the work. Several threads may
+    run passes at once.
     """
 
     layers: nn.ModuleList
     wanted: int | None
     _count: int = field(init=False)
-    _kept: Tensor | None = field(init=False, default=None)
+    _state: _State = field(init=False, default_factory=_State)
 
     def __post_init__(self) -> None:
         self._count = len(self.layers)
@@ -70,16 +78,16 @@ class LayerTap:
     def _see_input(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         state = args[0] if args else kwargs["hidden_states"]
         if self.wanted is None:
-            self._kept = state.float().clone()
+            self._state.kept = state.float().clone()
         elif self.wanted == 0:
-            self._kept = state.clone()
+            self._state.kept = state.clone()
 
     def _see_output(self, module: nn.Module, args: Any, output: Any) -> None:
         state = output[0] if isinstance(output, tuple) else output
-        if self.wanted is None and self._kept is not None:
-            self._kept += state
+        if self.wanted is None and self._state.kept is not None:
+            self._state.kept += state
         else:
-            self._kept = state
+            self._state.kept = state
 
     def result(self, last: Tensor) -> Tensor:
         """Give the hidden state of the pass that has just ended.
@@ -87,7 +95,7 @@ class LayerTap:
         Args:
             last: ``(batch, frames, dim)``, the output of the model.
         """
-        kept, self._kept = self._kept, None
+        kept, self._state.kept = self._state.kept, None
         if self.wanted == self._count or kept is None:
             return last.to(torch.float32)
         if self.wanted is None:

@@ -10,7 +10,6 @@ weighed by a periodic Hann window, zero-padded to 512 samples and turned into a 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ import torch
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
 from emofuse.encoders.pooling import pool, pooled_dim
 from emofuse.encoders.settings import refuse_options, require_waveform
+from emofuse.encoders.workers import parallel_map
 from emofuse.media.audio import SAMPLE_RATE
 
 __all__ = ["LogMel", "frame_signal", "log_mel", "mel_filters"]
@@ -90,22 +90,14 @@ class LogMel(Encoder):
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(frames, 64)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
-        framed = [frame_signal(require_waveform(item)) for item in items]
-        bounds = np.cumsum([0, *(len(part) for part in framed)])
-        values = self._transform(framed, int(bounds[-1]))
-        parts = [values[a:b] for a, b in pairwise(bounds)]
-        if self.spec.granularity == "frames":
-            return [part.copy() for part in parts]
-        return [pool(part, self.spec.pooling) for part in parts]
+        waves = [require_waveform(item) for item in items]
+        return parallel_map(self._encode_one, waves, self._device)
 
-    def _transform(self, framed: Sequence[FloatArray], total: int) -> FloatArray:
-        values = np.empty((total, BANDS), np.float32)
-        done = 0
-        with torch.inference_mode():
-            for part in framed:
-                for start in range(0, len(part), CHUNK):
-                    chunk = torch.from_numpy(np.array(part[start : start + CHUNK]))
-                    energies = log_mel(chunk.to(self._device), self._window, self._filters)
-                    values[done : done + len(chunk)] = energies.cpu().numpy()
-                    done += len(chunk)
-        return values
+    def _encode_one(self, waveform: FloatArray) -> FloatArray:
+        framed = frame_signal(waveform)
+        values = np.empty((len(framed), BANDS), np.float32)
+        for start in range(0, len(framed), CHUNK):
+            chunk = torch.from_numpy(np.array(framed[start : start + CHUNK])).to(self._device)
+            energies = log_mel(chunk, self._window, self._filters)
+            values[start : start + CHUNK] = energies.cpu().numpy()
+        return values if self.spec.granularity == "frames" else pool(values, self.spec.pooling)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
 from emofuse.encoders.logmel import BANDS, HOP, WINDOW, frame_signal, log_mel, mel_filters
 from emofuse.encoders.settings import refuse_options, require_waveform
+from emofuse.encoders.workers import parallel_map
 from emofuse.media.audio import SAMPLE_RATE
 
 __all__ = ["NAMES", "Prosody"]
@@ -90,7 +91,7 @@ class Prosody(Encoder):
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(1, 106)`` or ``(frames, 23)`` array an item (see `Encoder.encode`)."""
-        return [self._encode_one(require_waveform(item)) for item in items]
+        return parallel_map(self._encode_one, [require_waveform(i) for i in items], self._device)
 
     def _encode_one(self, waveform: FloatArray) -> FloatArray:
         energy, cepstra = self._spectral(waveform)

@@ -42,7 +42,7 @@ class FeatureSpace:
         """Name of the folder that holds the space: readable, then a hash.
 
         >>> FeatureSpace.of({"encoder": "logmel", "modality": "audio"}).folder
-        'audio-logmel-b8f76fffd4f1'
+        'audio-logmel-3f7e91f9cb84'
         """
         about = self.description
         label = f"{about.get('modality', '')}-{about.get('encoder', '')}"
