@@ -26,7 +26,7 @@ WINDOW_CHARACTERS = 20_000.0
 WINDOW_ITEMS = 256
 AHEAD_SECONDS = 300.0  # audio read ahead of the encoder
 FLUSH_SECONDS = 15.0  # work that a kill may cost
-FLUSH_BYTES = 64 << 20
+FLUSH_BYTES = 32 << 20
 MANY_SHARDS = 64  # small shards that pile up during an encoding before they are merged
 
 

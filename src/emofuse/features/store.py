@@ -26,7 +26,7 @@ __all__ = ["DEFAULT_STORE", "FeatureStore"]
 DEFAULT_STORE = Path(".emofuse/features")
 """Where the commands keep features unless told."""
 
-SHARD_BYTES = 256 << 20  # a merged shard is not made larger
+SHARD_BYTES = 64 << 20  # a merged shard is not made larger
 MANY_SHARDS = 8  # more small shards than this are merged at the end of an encoding
 
 

@@ -1,0 +1,84 @@
+"""Peak memory of ``emofuse encode`` on N files and on ten times as many: it must stay flat.
+
+What grows is the list of utterances (about 6 kB each), never the audio or the features. Each size runs in a process of its own; the files are all different (what is alike is encoded once).
+The base is a process that loads the same encoder and encodes one file.
+
+    python benchmarks/memory.py [--files N] [--audio SPEC] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from emofuse.manifest import Manifest, Utterance
+
+CHILD = """
+import resource, sys
+from emofuse.cli.app import app
+try:
+    app(sys.argv[1:])
+finally:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    sys.stderr.write(f"peak {peak}\\n")
+"""
+SECONDS = 4.0
+
+
+def make(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    rng = np.random.default_rng(count)
+    wave = rng.normal(size=int(16_000 * SECONDS)) * 0.1
+    utterances = []
+    for place in range(count):
+        wave[0] = (place + 1) / (count + 1)  # so that no two files are alike
+        soundfile.write(folder / f"{place}.wav", wave, 16_000)
+        utterances.append(Utterance(id=str(place), audio=f"{place}.wav"))
+    Manifest(utterances, folder).save(folder / "m.jsonl")
+    return folder / "m.jsonl"
+
+
+def peak_megabytes(manifest: Path, audio: str) -> float:
+    store = manifest.parent / "store"
+    command = [sys.executable, "-c", CHILD, "encode", str(manifest), "--audio", audio, "--store",
+               str(store), "--device", "cpu", "--json"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    line = [text for text in done.stderr.splitlines() if text.startswith("peak ")]
+    if done.returncode or not line:
+        raise SystemExit(f"encode failed: {done.stderr}")
+    scale = 1 if sys.platform == "darwin" else 1024
+    return int(line[-1].split()[1]) * scale / 1e6
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--files", type=int, default=150)
+    parser.add_argument("--audio", default="logmel:granularity=frames")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    peaks: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for count in (1, arguments.files, 10 * arguments.files):
+            manifest = make(Path(scratch) / str(count), count)
+            peaks[count] = peak_megabytes(manifest, arguments.audio)
+    base = peaks[1]
+    if arguments.json:
+        print(json.dumps({str(count): peak for count, peak in peaks.items()}))
+        return 0
+    print("| files | hours of audio | peak memory | above one file |")
+    print("|--:|--:|--:|--:|")
+    for count, peak in peaks.items():
+        hours = count * SECONDS / 3600
+        print(f"| {count:,} | {hours:.2f} | {peak:.0f} MB | {peak - base:.0f} MB |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
