@@ -1,7 +1,8 @@
 """Peak memory of ``emofuse encode`` on N files and on ten times as many: it must stay flat.
 
-What grows is the list of utterances (about 6 kB each), never the audio or the features. Each size runs in a process of its own; the files are all different (what is alike is encoded once).
-The base is a process that loads the same encoder and encodes one file.
+What grows is the list of utterances (about 6 kB each), never the audio or the features. Each size
+runs in a process of its own; the files are all different (what is alike is encoded once). The base
+is a process that loads the same encoder and encodes one file.
 
     python benchmarks/memory.py [--files N] [--audio SPEC] [--json]
 """

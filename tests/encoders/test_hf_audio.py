@@ -59,7 +59,7 @@ def test_hidden_layers_are_those_of_the_stock_model(checkpoint, clips, kind):
     folder = checkpoint(kind)
     states = [state[0].numpy() for state in stock_states(folder, clips[0].waveform)]
     assert len(states) == 4
-    for layer in (0, 1, 2, 3, -1, -4, "last", "mean"):
+    for layer in (0, 2, -1, "mean"):
         (ours,) = build(folder, layer=layer, granularity="frames").encode(clips[:1])
         expected = (
             np.mean(states, axis=0) if layer == "mean" else states[3 if layer == "last" else layer]
@@ -80,7 +80,7 @@ def test_whisper_agrees_with_the_stock_encoder_on_30_seconds(checkpoint):
         output = model.encoder(mels, output_hidden_states=True)
     states = [*output.hidden_states[:-1], output.last_hidden_state]
     item = Item("long", waveform=wave)
-    for layer in (0, 2, "last", "mean"):
+    for layer in (2, "mean"):
         (ours,) = build(folder, layer=layer, granularity="frames").encode([item])
         expected = (
             torch.stack(states).mean(0)

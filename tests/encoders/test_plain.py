@@ -5,6 +5,7 @@ from zlib import crc32
 
 import numpy as np
 import pytest
+import torch
 from scipy.fft import dct
 from scipy.signal import get_window, stft
 
@@ -14,6 +15,8 @@ from emofuse.encoders.build import describe_encoder, load_encoder
 from emofuse.encoders.contract import EncoderSpec, Item
 from emofuse.encoders.pooling import pool
 from emofuse.encoders.prosody import NAMES
+from emofuse.encoders.provenance import LEDGER, look_up
+from emofuse.encoders.workers import parallel_map
 from emofuse.errors import EncoderError, MissingExtraError, OptionError
 
 HOSTILE = {
@@ -212,3 +215,21 @@ def test_batches_hold_every_item_once_within_the_budget():
         assert len(batch) * max(lengths[p] for p in batch) <= 600
     assert split_evenly(7, 10) == [(0, 7)]
     assert max(b - a for a, b in split_evenly(1001, 100)) <= 100
+
+
+def test_the_ledger_knows_what_saw_labels():
+    assert "iemocap" in look_up("emotion2vec/emotion2vec_plus_large").labelled_on
+    assert look_up("microsoft/wavlm-large").labelled_on == ()
+    assert look_up("whisper-tiny.en").licence == "MIT"
+    assert all(entry.source and entry.known for entry in LEDGER.values())
+
+
+def test_workers_leave_the_number_of_threads_as_it_was():
+    before = torch.get_num_threads()
+    found = parallel_map(lambda x: (x, torch.get_num_threads()), list(range(20)), cost=float)
+    assert [value for value, _ in found] == list(range(20))
+    assert torch.get_num_threads() == before
+    if before > 1:
+        assert {threads for _, threads in found} == {1}
+    with pytest.raises(ZeroDivisionError):
+        parallel_map(lambda x: 1 / x, [1, 0, 2])
