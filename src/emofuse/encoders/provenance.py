@@ -1,7 +1,7 @@
 """What well-known encoders were trained on: a ledger of published facts.
 
-Corpora go by the names of the readers (``iemocap``, ``cremad`` ...), so that a score on a corpus that
-an encoder saw with emotion labels can be marked. What is not listed here is unknown, which
+Corpora go by the names of the readers (``iemocap``, ``cremad`` ...), so that a score on a corpus
+that an encoder saw with emotion labels can be marked. What is not listed here is unknown, which
 `Provenance.known` says.
 """
 
@@ -48,7 +48,7 @@ LEDGER: Mapping[str, Provenance] = {
     r"emotion2vec_base": _entry(NONE_STATED, "arXiv:2312.15185", *_EMOTION2VEC),
     r"emotion2vec_plus_(seed|base|large)": _entry(
         NONE_STATED,
-        "github.com/ddlBoJack/emotion2vec (seed: fine-tuned on EmoBox; base and large start from it)",
+        "github.com/ddlBoJack/emotion2vec (seed is fine-tuned on EmoBox; the others start from it)",
         *_EMOTION2VEC,
         labelled=_EMOBOX,
     ),

@@ -63,7 +63,10 @@ def _take_one_core_each(pool: ThreadPoolExecutor, count: int, cores: int) -> Non
     barrier = Barrier(count)
 
     def start() -> None:
-        torch.set_num_threads(1)  # counts for the calling thread, and for threads yet to come
+        # Asking makes PyTorch set this thread up; else it would do so later, with the number that
+        # holds then. Setting counts for the calling thread and for threads yet to come.
+        torch.get_num_threads()
+        torch.set_num_threads(1)
         barrier.wait()
 
     for future in [pool.submit(start) for _ in range(count)]:
