@@ -60,7 +60,7 @@ def _print(run: Run) -> None:
     )
     names = ("metric", "mean %", "± seeds", "± folds", "95 % interval")
     print_table(title, names, rows)
-    out.print(f"{run.metrics['protocol']}: {run.metrics['stamp']}", markup=False)
+    out.print(str(run.metrics["stamp"]), markup=False)
     for note in run.metrics["notes"]:
         say(f"note: {note}")
     for line in _losses(run):
