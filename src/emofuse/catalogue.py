@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from emofuse.losses import LOSSES
 from emofuse.models import MODELS
 from emofuse.protocols import PROTOCOLS
 from emofuse.registry import Registry
+from emofuse.training.builtin import builtin_recipes
 
 __all__ = ["corpora", "encoders", "losses", "models", "protocols", "recipes", "schemes"]
 
@@ -52,19 +52,12 @@ def protocols() -> Rows:
 
 def recipes() -> Rows:
     """Built-in recipes: the first comment line of each file says what it is."""
-    folder = files("emofuse.recipes")
-    found = sorted(item for item in map(str, folder.iterdir()) if item.endswith(".yaml"))
-    return [(Path(item).stem, _first_comment(Path(item))) for item in found]
+    return list(builtin_recipes().items())
 
 
 def schemes() -> Rows:
     """Label schemes."""
     return [(scheme.name, ", ".join(scheme.classes)) for scheme in SCHEMES.values()]
-
-
-def _first_comment(path: Path) -> str:
-    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
-    return first.lstrip("# ").strip() if first.startswith("#") else ""
 
 
 def _about(registry: Registry) -> Rows:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from emofuse.errors import EmofuseError, OptionError, UsageError
 from emofuse.options import apply_overrides, parse_yaml
-from emofuse.training.recipe import builtin_recipes, load_recipe, parse_recipe
+from emofuse.training.builtin import builtin_recipes
+from emofuse.training.recipe import load_recipe, parse_recipe
 
 
 def test_a_recipe_is_resolved_and_round_trips(recipe_data):

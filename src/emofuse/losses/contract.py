@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ class Targets:
     Attributes:
         labels: ``(batch,)`` long, the integer of the class in the scheme.
         soft: ``(batch, classes)`` shares of annotators that sum to 1, or None.
-        vad: ``(batch, 3)`` with NaN where unknown, or None.
+        vad: ``(batch, 3)`` on the scheme's scale, with NaN where unknown, or None.
     """
 
     labels: Tensor
@@ -45,11 +46,13 @@ class LossContext:
         class_counts: ``(classes,)`` number of training items of each class.
         embedding_dims: modality -> size of the model's embeddings, where it has them.
         classes: class names in the order of the scheme, for options that name classes.
+        vad: lowest and highest value of ``valence``, ``arousal`` and ``dominance`` in the scheme.
     """
 
     class_counts: Tensor
     embedding_dims: dict[str, int]
     classes: tuple[str, ...] = ()
+    vad: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 class LossTerm(nn.Module, ABC):
@@ -64,6 +67,9 @@ class LossTerm(nn.Module, ABC):
     def __init__(self, options: Options, context: LossContext) -> None:
         super().__init__()
         self.options = options
+
+    def advance(self, done: float) -> None:
+        """Told before every epoch which share of the training is over, in [0, 1)."""
 
     @abstractmethod
     def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:

@@ -46,6 +46,12 @@ class Objective(nn.Module):
         self.weights = tuple(weights)
         self.names = tuple(names)
 
+    def advance(self, done: float) -> None:
+        """Tell every term which share of the training is over."""
+        for term in self.terms:
+            if isinstance(term, LossTerm):
+                term.advance(done)
+
     def forward(self, output: EmotionOutput, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the sum, a scalar, and each term's own value, detached and unweighted."""
         values = [term(output, targets) for term in self.terms]

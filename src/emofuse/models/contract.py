@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -12,7 +12,11 @@ from torch import Tensor, nn
 
 from emofuse.options import Options
 
-__all__ = ["Batch", "EmotionOutput", "FusionModel", "ModelSpec", "Sequences"]
+__all__ = ["Batch", "EmotionOutput", "FusionModel", "ModelSpec", "Rematch", "Sequences"]
+
+Rematch = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
+"""Fuse other pairs of the same batch: modality -> ``(pairs,)`` item numbers in, named tensors of
+``(pairs, ...)`` out. It is how a loss looks at mismatched pairs that it drew itself."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,15 @@ class EmotionOutput:
 
     Attributes:
         logits: ``(batch, classes)``.
-        vad: ``(batch, 3)`` valence, arousal, dominance on the scheme's scale, or None.
-        embeddings: modality -> ``(batch, dim)``, where the model has them.
+        vad: ``(batch, 3)`` valence, arousal, dominance in [-1, 1] (the recogniser puts them on
+            the scheme's scale), or None.
+        embeddings: modality -> ``(batch, dim)``, where the model has them; ``fused`` is the vector
+            that the classifier reads.
         weights: modality -> ``(batch,)`` share of the decision in [0, 1], summing to 1 over the
             modalities present; 0 where one is absent.
         attention: name -> attention map, where the model has them.
         extras: anything a model's own loss or probe needs.
+        rematch: fuses other pairs of this batch, where the model can (see `Rematch`).
     """
 
     logits: Tensor
@@ -76,6 +83,7 @@ class EmotionOutput:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     attention: Mapping[str, Tensor] = field(default_factory=dict)
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    rematch: Rematch | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,8 @@ class FusionModel(nn.Module, ABC):
     """Maps the features of a batch to emotions.
 
     It never sees labels, reads no statistic of the batch at inference, and prints nothing: an
-    utterance alone and in a batch gets the same answer.
+    utterance alone and in a batch gets the same answer. (A ``published`` variant of a paper may do
+    otherwise where the released code does; `emofuse probe` says so.)
 
     Attributes:
         options_type: the options of the model's recipe entry.
@@ -113,6 +122,10 @@ class FusionModel(nn.Module, ABC):
     @abstractmethod
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch."""
+
+    def needs(self) -> frozenset[str]:
+        """Modalities this very model cannot live without; `required` unless overridden."""
+        return self.required
 
     def fit_normalisation(self, batch: Batch) -> None:
         """Take the statistics a model standardises by, once, from the training items alone."""

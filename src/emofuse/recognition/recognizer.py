@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from emofuse.encoders.contract import Item
 from emofuse.errors import BundleError, EncoderError, MediaError, OptionError, WorkError
@@ -269,7 +270,7 @@ class Recognizer:
         if one.error is not None:
             return
         have = set(one.features or ())
-        lacking = sorted(self._model.required - have)
+        lacking = sorted(self._model.needs() - have)
         if not have:
             one.error = f"nothing to go by: the model knows {_and(self.modalities)}"
         elif lacking:
@@ -299,8 +300,7 @@ class Recognizer:
         weights = {
             name: float(output.weights[name][row]) for name in used if name in output.weights
         }
-        vad = None if output.vad is None else output.vad[row].double().cpu().tolist()
-        names = ("valence", "arousal", "dominance")
+        vad = None if output.vad is None else self._scaled(output.vad[row])
         return Recognition(
             id=one.query.id,
             emotion=self.classes[int(np.argmax(probabilities))],
@@ -308,10 +308,20 @@ class Recognizer:
             modalities=used,
             weights=weights or ({used[0]: 1.0} if len(used) == 1 else {}),
             missing=missing,
-            vad=None if vad is None else dict(zip(names, vad, strict=True)),
+            vad=vad,
             seconds=one.seconds,
             notes=self._notes(one, used, missing),
         )
+
+    def _scaled(self, vad: Tensor) -> dict[str, float]:
+        """Put a model's [-1, 1] on the scheme's scale."""
+        values = vad.double().cpu().tolist()
+        found: dict[str, float] = {}
+        for name, value in zip(("valence", "arousal", "dominance"), values, strict=True):
+            if name in self.config.scheme.vad:
+                low, high = self.config.scheme.vad[name]
+                found[name] = low + (value + 1.0) / 2.0 * (high - low)
+        return found
 
     def _notes(
         self, one: _Loaded, used: tuple[str, ...], missing: tuple[str, ...]

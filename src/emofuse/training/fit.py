@@ -38,12 +38,14 @@ class Blueprint:
         model_options: its options.
         objective: the loss terms, as in a recipe.
         classes: class names.
+        vad: ranges of valence, arousal and dominance in the label scheme.
     """
 
     model: str
     model_options: Mapping[str, Any]
     objective: tuple[Mapping[str, Any], ...]
     classes: tuple[str, ...]
+    vad: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -249,7 +251,8 @@ def _objective(
     sizes = {name: int(part.shape[-1]) for name, part in shown.embeddings.items()}
     with seeded(seed):
         objective = build_objective(
-            blueprint.objective, LossContext(counts, sizes, blueprint.classes)
+            blueprint.objective,
+            LossContext(counts, sizes, blueprint.classes, dict(blueprint.vad)),
         )
     return objective.to(targets.labels.device)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,9 +19,10 @@ from emofuse.models import MODELS
 from emofuse.models.build import parse_model_options
 from emofuse.options import Options, apply_overrides, load_yaml, parse_yaml
 from emofuse.protocols import PROTOCOLS
+from emofuse.training.builtin import recipe_files
 from emofuse.training.options import TrainerOptions
 
-__all__ = ["DataOptions", "Recipe", "builtin_recipes", "load_recipe"]
+__all__ = ["DataOptions", "Published", "Recipe", "load_recipe"]
 
 MAX_SEEDS = 1000
 
@@ -61,6 +61,22 @@ class DataOptions(Options):
         return self.scheme if isinstance(self.scheme, LabelScheme) else get_scheme(self.scheme)
 
 
+class Published(Options):
+    """The figure that a paper reports for a configuration, kept apart from any measured here.
+
+    Attributes:
+        figure: as printed, with its metric (``"UA 80.10, WA 79.45"``).
+        protocol: how the paper split its data.
+        source: paper, table, or where else it was read.
+        caveat: why it may not be comparable.
+    """
+
+    figure: str
+    protocol: str = ""
+    source: str = ""
+    caveat: str = ""
+
+
 class Recipe(Options):
     """Everything that decides the numbers of a run.
 
@@ -74,6 +90,9 @@ class Recipe(Options):
         protocol: ``name`` and the protocol's own options, resolved.
         trainer: how the model is fitted.
         seeds: one training a fold and seed.
+        published: what the paper reports for this configuration.
+        ablations: row of the switch table -> ``key=value`` overrides that make it; `emofuse ablate`
+            runs them all.
     """
 
     name: str = Field(min_length=1, max_length=200)
@@ -85,6 +104,8 @@ class Recipe(Options):
     protocol: dict[str, Any]
     trainer: TrainerOptions = TrainerOptions()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
+    published: Published | None = None
+    ablations: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
     @field_validator("encoders", mode="before")
     @classmethod
@@ -152,16 +173,6 @@ def _named(value: Mapping[str, Any], what: str, legal: tuple[str, ...]) -> str:
     return name
 
 
-def builtin_recipes() -> dict[str, str]:
-    """Name -> first comment line of every recipe that comes with the package."""
-    found: dict[str, str] = {}
-    for entry in sorted(files("emofuse.recipes").iterdir(), key=lambda e: e.name):
-        if entry.name.endswith(".yaml"):
-            first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
-            found[entry.name.removesuffix(".yaml")] = first.lstrip("# ").strip()
-    return found
-
-
 def load_recipe(path_or_name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe, apply ``key=value`` overrides, validate every part by its own type.
 
@@ -195,14 +206,13 @@ def parse_recipe(data: Any, where: str = "recipe") -> Recipe:
 
 def _read(path_or_name: str | Path) -> Any:
     text = str(path_or_name)
-    if isinstance(path_or_name, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
+    if isinstance(path_or_name, Path) or text.endswith((".yaml", ".yml")):
         return load_yaml(Path(path_or_name))
-    names = builtin_recipes()
-    if text not in names:
-        hint = nearest_hint(text, names)
+    known = recipe_files()
+    if text not in known:
+        hint = nearest_hint(text, known)
         raise UsageError(f"no recipe {shorten(text)}; {hint}; or the path of a .yaml file")
-    source = files("emofuse.recipes").joinpath(f"{text}.yaml").read_text(encoding="utf-8")
-    return parse_yaml(source, f"recipe {text}")
+    return parse_yaml(known[text].read_text(encoding="utf-8"), f"recipe {text}")
 
 
 def _mapping(data: Any, where: str) -> Mapping[str, Any]:

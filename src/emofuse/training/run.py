@@ -102,7 +102,11 @@ def _train_all(
     recipe: Recipe, data: RunData, jobs: Sequence[Job], folder: Path, progress: Progress
 ) -> None:
     blueprint = Blueprint(
-        recipe.model["name"], recipe.model_options, recipe.objective, data.scheme.classes
+        recipe.model["name"],
+        recipe.model_options,
+        recipe.objective,
+        data.scheme.classes,
+        data.scheme.vad,
     )
     if not (folder / "environment.json").exists():
         write_json(

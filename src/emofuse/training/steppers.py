@@ -108,6 +108,7 @@ class _Batches:
         work = self.work
         work.model.train()
         work.objective.train()
+        work.objective.advance(number / work.options.epochs)
         batches = work.feeder.shuffled(work.options.batch_size, self.order)
         losses: list[Tensor] = []
         terms: list[list[Tensor]] = []

@@ -1,0 +1,29 @@
+"""The recipes that come with the package, found without reading any."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+__all__ = ["builtin_recipes", "recipe_files"]
+
+
+def recipe_files() -> dict[str, Traversable]:
+    """Name (``linear``, ``system/name``) -> the YAML file, in the order of the names."""
+    found: dict[str, Traversable] = {}
+    for entry in files("emofuse.recipes").iterdir():
+        inner = entry.iterdir() if entry.is_dir() else iter((entry,))
+        start = f"{entry.name}/" if entry.is_dir() else ""
+        for one in inner:
+            if one.name.endswith(".yaml"):
+                found[start + one.name.removesuffix(".yaml")] = one
+    return dict(sorted(found.items()))
+
+
+def builtin_recipes() -> dict[str, str]:
+    """Name -> first comment line of every recipe in the package."""
+    found: dict[str, str] = {}
+    for name, entry in recipe_files().items():
+        first = entry.read_text(encoding="utf-8").split("\n", 1)[0]
+        found[name] = first.lstrip("# ").strip()
+    return found
