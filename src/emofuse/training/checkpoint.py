@@ -63,6 +63,7 @@ def pack_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
         f"{place}.{name}": torch.as_tensor(value)
         for place, values in state.items()
         for name, value in values.items()
+        if value is not None
     }
 
 

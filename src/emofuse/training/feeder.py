@@ -64,13 +64,15 @@ class Feeder:
                 found[name] = self._ragged[name].gather(self.rows[items])
         return Batch(found)
 
-    def shuffled(self, size: int, generator: torch.Generator) -> list[Tensor]:
-        """Cut a fresh order of all items into batches of ``size``.
+    def shuffled(
+        self, size: int, generator: torch.Generator, drawn: Tensor | None = None
+    ) -> list[Tensor]:
+        """Cut a fresh order of all items, or of the ``drawn`` ones, into batches of ``size``.
 
         Sequences of like length go together: the shuffled items of 16 batches at a time are sorted
         by length, cut, and the batches shuffled again.
         """
-        order = torch.randperm(len(self), generator=generator)
+        order = torch.randperm(len(self), generator=generator) if drawn is None else drawn
         if not self._ragged or len(self) <= size:
             return _cut(order.to(self.rows.device), size)
         batches: list[Tensor] = []

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
+from emofuse.errors import OptionError, nearest_hint
 from emofuse.features.table import FeatureTable
 from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import Objective, build_objective
@@ -85,6 +86,8 @@ class Fit:
         epochs: how many epochs; ``options.epochs`` unless told. The learning-rate schedule always
             spans ``options.epochs``.
         start: weights to begin with instead of drawn ones.
+        objective_start: the losses' own parameters to begin with.
+        freeze: names of parts of the model that do not learn.
     """
 
     def __init__(
@@ -99,6 +102,8 @@ class Fit:
         accelerator: Accelerator,
         epochs: int | None = None,
         start: Mapping[str, Tensor] | None = None,
+        objective_start: Mapping[str, Tensor] | None = None,
+        freeze: Sequence[str] = (),
     ) -> None:
         self.options, self.seed = options, seed
         self.epochs = options.epochs if epochs is None else epochs
@@ -120,6 +125,8 @@ class Fit:
             self._dev_feeder.condense(self.model)
             self._dev_targets = _to(self.dev.targets, self.device)
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
+        if objective_start is not None:
+            self.objective.load_state_dict(dict(objective_start))
         self.stepper = make_stepper(
             Work(
                 self.model,
@@ -130,6 +137,7 @@ class Fit:
                 options.dropout_for(len(table.dims)),
                 seed,
                 accelerator,
+                freeze_parts(self.model, freeze),
             )
         )
         self.outcome = Outcome()
@@ -186,6 +194,7 @@ class Fit:
             self._compare(better_is_higher(found, self.options.monitor))
         else:
             outcome.best_epoch = outcome.epoch
+        self.stepper.judged(float(row.get("dev_loss", row["loss"]) or 0.0))
         outcome.history.append(row)
         patience = self.options.patience
         stops_early = self.options.optimiser != "lbfgs" and patience is not None
@@ -255,6 +264,29 @@ def _objective(
             LossContext(counts, sizes, blueprint.classes, dict(blueprint.vad)),
         )
     return objective.to(targets.labels.device)
+
+
+def freeze_parts(model: FusionModel, names: Sequence[str]) -> tuple[nn.Module, ...]:
+    """Stop parts of a model from learning, and give them.
+
+    Args:
+        model: changed in place.
+        names: module names, or the beginning of module names.
+
+    Raises:
+        OptionError: a name that is the beginning of none.
+    """
+    known = {name: part for name, part in model.named_modules() if name}
+    frozen: list[nn.Module] = []
+    for wanted in names:
+        found = [part for name, part in known.items() if f"{name}.".startswith(f"{wanted}.")]
+        if not found:
+            tops = sorted({name.split(".")[0] for name in known})
+            raise OptionError(f"freeze {wanted!r}: no such part; {nearest_hint(wanted, tops)}")
+        frozen += found
+    for part in frozen:
+        part.requires_grad_(False)
+    return tuple(frozen)
 
 
 def _to(targets: Targets, device: torch.device) -> Targets:

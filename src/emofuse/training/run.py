@@ -113,7 +113,7 @@ def _train_all(
             folder / "environment.json", environment(recipe.trainer.device, recipe.trainer.threads)
         )
     tasks = [Task(job, *data.parts(job.fold), data.test_rows(job.fold)) for job in jobs]
-    hook = _Teller(progress, tasks, recipe.trainer.epochs)
+    hook = _Teller(progress, tasks, recipe.trainer.total_epochs)
     run_tasks(tasks, blueprint, recipe.trainer, data.table, hook)
 
 

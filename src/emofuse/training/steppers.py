@@ -1,4 +1,4 @@
-"""One epoch: AdamW in shuffled batches, or L-BFGS on everything at once."""
+"""One epoch: a gradient step a batch, or L-BFGS on everything at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from accelerate import Accelerator
@@ -16,10 +16,9 @@ from emofuse.errors import TrainingError
 from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
 from emofuse.models.contract import Batch, FusionModel
-from emofuse.training.checkpoint import pack_optimiser, unpack_optimiser
 from emofuse.training.feeder import Feeder, hide_modalities
+from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
-from emofuse.training.schedule import schedule_factor
 
 __all__ = ["Row", "Stepper", "Work", "make_stepper"]
 
@@ -39,6 +38,7 @@ class Work:
         hidden_share: modality dropout in force.
         seed: of order and hidden modalities.
         accelerator: backward pass and clipping.
+        frozen: parts of the model that stay in evaluation mode.
     """
 
     model: FusionModel
@@ -49,6 +49,14 @@ class Work:
     hidden_share: float
     seed: int
     accelerator: Accelerator
+    frozen: tuple[nn.Module, ...] = ()
+
+    def train_mode(self) -> None:
+        """Put everything that learns into training mode."""
+        self.model.train()
+        self.objective.train()
+        for part in self.frozen:
+            part.eval()
 
     def parameters(self) -> list[nn.Parameter]:
         """Everything that is learned, the objective's own parameters included."""
@@ -70,6 +78,9 @@ class Stepper(Protocol):
     def epoch(self, number: int) -> Row:
         """Train epoch ``number`` (from 0); give its losses and learning rate."""
 
+    def judged(self, loss: float) -> None:
+        """Hear the dev loss of the epoch (the training loss where there is no dev)."""
+
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on after this epoch, beside the weights."""
 
@@ -83,7 +94,7 @@ def make_stepper(work: Work) -> Stepper:
 
 
 class _Batches:
-    """AdamW in shuffled batches."""
+    """A gradient step a batch, in shuffled or class-balanced order."""
 
     resumable = True
 
@@ -93,29 +104,24 @@ class _Batches:
         self.order = torch.Generator().manual_seed(2 * work.seed)
         self.hiding = torch.Generator().manual_seed(2 * work.seed + 1)
         self.parameters = work.parameters()
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in self.parameters if p.ndim >= 2]},
-            {"params": [p for p in self.parameters if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        self.optimiser = torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=work.options.learning_rate,
-            weight_decay=work.options.weight_decay,
-            fused=work.targets.labels.device.type in ("cpu", "cuda"),
+        self.optimisers = Optimisers(
+            work.options,
+            [one for one in work.model.parameters() if one.requires_grad],
+            [one for one in work.objective.parameters() if one.requires_grad],
         )
 
     def epoch(self, number: int) -> Row:
         work = self.work
-        work.model.train()
-        work.objective.train()
+        work.train_mode()
         work.objective.advance(number / work.options.epochs)
-        batches = work.feeder.shuffled(work.options.batch_size, self.order)
+        batches = self._cut()
         losses: list[Tensor] = []
         terms: list[list[Tensor]] = []
         rate = 0.0
         for place, items in enumerate(batches):
-            rate = self._rate((number + place / len(batches)) / work.options.epochs)
-            loss, values = self._step(items, rate)
+            done = (number + place / len(batches)) / work.options.epochs
+            rate = self.optimisers.set_rate(number, done)
+            loss, values = self._step(items)
             losses.append(loss)
             terms.append(values)
         _check(losses, number, rate)
@@ -128,35 +134,38 @@ class _Batches:
             row |= {f"loss:{name}": value for name, value in named}
         return row
 
-    def _rate(self, done: float) -> float:
-        options = self.work.options
-        rate = options.learning_rate * schedule_factor(options.schedule, done, options.warmup)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        return rate
+    def _cut(self) -> list[Tensor]:
+        work, size = self.work, self.work.options.batch_size
+        drawn: Tensor | None = None
+        if work.options.sampler == "balanced":
+            labels = work.targets.labels.cpu()
+            weights = 1.0 / torch.bincount(labels)[labels].double()
+            drawn = torch.multinomial(weights, len(labels), replacement=True, generator=self.order)
+        batches = work.feeder.shuffled(size, self.order, drawn)
+        full = [items for items in batches if len(items) == size]
+        return full if work.options.drop_last and full else batches
 
-    def _step(self, items: Tensor, rate: float) -> tuple[Tensor, list[Tensor]]:
+    def _step(self, items: Tensor) -> tuple[Tensor, list[Tensor]]:
         work = self.work
         batch = hide_modalities(work.feeder.batch(items), work.hidden_share, self.hiding)
         with work.autocast():
             loss, values = work.objective(work.model(batch), work.targets.take(items))
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimisers.zero_grad()
         work.accelerator.backward(loss)
         if work.options.clip is not None:
             work.accelerator.clip_grad_norm_(self.parameters, work.options.clip)
-        self.optimiser.step()
+        self.optimisers.step()
         return loss.detach(), list(values.values())
 
+    def judged(self, loss: float) -> None:
+        self.optimisers.judged(loss)
+
     def state(self) -> dict[str, Tensor]:
-        packed = {f"optimiser.{key}": part for key, part in pack_optimiser(self.optimiser).items()}
-        return packed | {"order": self.order.get_state(), "hiding": self.hiding.get_state()}
+        orders = {"order": self.order.get_state(), "hiding": self.hiding.get_state()}
+        return self.optimisers.state() | orders
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        start = "optimiser."
-        unpack_optimiser(
-            self.optimiser,
-            {n.removeprefix(start): part for n, part in tensors.items() if n.startswith(start)},
-        )
+        self.optimisers.restore(tensors)
         self.order.set_state(tensors["order"])
         self.hiding.set_state(tensors["hiding"])
 
@@ -196,8 +205,7 @@ class _Whole:
 
     def epoch(self, number: int) -> Row:
         work = self.work
-        work.model.train()
-        work.objective.train()
+        work.train_mode()
         left = work.options.epochs - number * LBFGS_ITERATIONS
         iterations = max(1, min(LBFGS_ITERATIONS, left))
         self.optimiser.param_groups[0]["max_iter"] = iterations
@@ -221,6 +229,9 @@ class _Whole:
         total = loss + 0.5 * work.options.weight_decay * decay
         work.accelerator.backward(total)
         return float(total.detach())
+
+    def judged(self, loss: float) -> None:
+        del loss
 
     def state(self) -> dict[str, Tensor]:
         return {}

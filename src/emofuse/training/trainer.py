@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,32 +92,66 @@ class Trainer:
         choice = self._choose(table, train, dev, seed=seed, folder=folder, hook=hook)
         options = self.options.model_copy(update=dict(choice.values))
         notes = list(choice.notes)
-        history: list[Row] = []
-        best, epochs = choice.score, None
-        fit: Fit | None = None
+        told = _Told(folder, hook)
+        best = choice.score
+        limits: list[int] | None = None
+        fits: list[Fit] = []
         judged_by_folds = choice.score is not None and options.optimiser == "lbfgs"
         if not (options.refit and judged_by_folds):
-            fit = self._fit(table, train, dev, options, seed=seed)
             more = options.refit and dev is not None
-            history += _run(fit, "fit", folder, hook, keep_end=more)
-            best = fit.outcome.best if choice.score is None else choice.score
-            epochs = fit.outcome.best_epoch
-        if fit is None or (options.refit and dev is not None):
+            fits = self._stages(
+                table, train, dev, options, phase="fit", seed=seed, told=told, keep_end=more
+            )
+            best = fits[-1].outcome.best if choice.score is None else choice.score
+            limits = [one.outcome.best_epoch for one in fits]
+        if not fits or (options.refit and dev is not None):
             whole = train if dev is None else train.join(dev)
-            limit = epochs if options.optimiser == "adamw" else None
-            fit = self._fit(table, whole, None, options, seed=seed, epochs=limit)
-            history += _run(fit, "refit", folder, hook, keep_end=False)
-            epochs = fit.outcome.epoch
+            given = None if options.optimiser == "lbfgs" else limits
+            fits = self._stages(
+                table, whole, None, options, phase="refit", seed=seed, told=told, limits=given
+            )
+            limits = [one.outcome.epoch for one in fits]
         if best is None:
             notes.append("no dev part: nothing was held out, the last epoch counts")
         return Trained(
-            fit.model,
+            fits[-1].model,
             best,
-            epochs or fit.outcome.epoch,
+            sum(limits or ()) or fits[-1].outcome.epoch,
             choice.values,
-            tuple(history),
+            tuple(told.history),
             tuple(notes),
         )
+
+    def _stages(
+        self,
+        table: FeatureTable,
+        train: Part,
+        dev: Part | None,
+        options: TrainerOptions,
+        *,
+        phase: str,
+        seed: int,
+        told: _Told,
+        limits: Sequence[int] | None = None,
+        keep_end: bool = False,
+    ) -> list[Fit]:
+        """Fit every stage, each from the best weights of the last; without stages, fit once."""
+        fits: list[Fit] = []
+        for place, stage in enumerate(options.stages or (None,)):
+            fit = self._fit(
+                table,
+                train,
+                dev,
+                options if stage is None else options.for_stage(stage),
+                seed=seed,
+                epochs=None if limits is None else limits[place],
+                after=fits[-1] if fits else None,
+                freeze=() if stage is None else stage.freeze,
+            )
+            last = place + 1 >= len(options.stages)
+            told.run(fit, phase, None if stage is None else stage.name, keep_end or not last)
+            fits.append(fit)
+        return fits
 
     def _fit(
         self,
@@ -129,6 +163,8 @@ class Trainer:
         seed: int,
         epochs: int | None = None,
         start: Mapping[str, Tensor] | None = None,
+        after: Fit | None = None,
+        freeze: Sequence[str] = (),
     ) -> Fit:
         return Fit(
             self.blueprint,
@@ -139,7 +175,9 @@ class Trainer:
             seed=seed,
             accelerator=self.accelerator,
             epochs=epochs,
-            start=start,
+            start=start if after is None else after.model.state_dict(),
+            objective_start=None if after is None else after.objective.state_dict(),
+            freeze=freeze,
         )
 
     def _choose(
@@ -164,13 +202,27 @@ class Trainer:
         return choose(fit_one, self.options, train, dev, cache=cache, hook=hook)
 
 
-def _run(
-    fit: Fit, phase: str, folder: Path | None, hook: PhaseHook | None, *, keep_end: bool
-) -> list[Row]:
-    checkpoint = None if folder is None else folder / f"{phase}.safetensors"
-    told = None if hook is None else (lambda row: hook(phase, row))
-    fit.run(checkpoint, told, keep_end)
-    return [{"phase": phase, **row} for row in fit.outcome.history]
+class _Told:
+    """Runs fits, names their checkpoints, and collects their history."""
+
+    def __init__(self, folder: Path | None, hook: PhaseHook | None) -> None:
+        self._folder, self._hook = folder, hook
+        self.history: list[Row] = []
+
+    def run(self, fit: Fit, phase: str, stage: str | None, keep_end: bool) -> None:
+        """Run a fit to its end; epochs count on from stage to stage."""
+        before = sum(row["phase"] == phase for row in self.history)
+        name = phase if stage is None else f"{phase}-{stage}"
+        checkpoint = None if self._folder is None else self._folder / f"{name}.safetensors"
+
+        def dressed(row: Row) -> Row:
+            more: Row = {} if stage is None else {"stage": stage}
+            return {**row, "epoch": int(row["epoch"] or 0) + before, **more}
+
+        hook = self._hook
+        told = None if hook is None else (lambda row: hook(phase, dressed(row)))
+        fit.run(checkpoint, told, keep_end)
+        self.history += [{"phase": phase, **dressed(row)} for row in fit.outcome.history]
 
 
 def _has_accelerator() -> bool:

@@ -1,0 +1,115 @@
+"""Optimisers and what their learning rate does from step to step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from emofuse.training.checkpoint import pack_optimiser, under, unpack_optimiser
+from emofuse.training.options import TrainerOptions
+from emofuse.training.schedule import Plateau, cycled_momentum, schedule_factor
+
+__all__ = ["Optimisers"]
+
+ADAM = ("adamw", "adam")
+
+
+class Optimisers:
+    """The optimiser of the model, and that of the losses' own parameters where they have one.
+
+    Args:
+        options: which, and their rates.
+        model: parameters of the model that learn.
+        objective: parameters of the losses that learn.
+    """
+
+    def __init__(
+        self,
+        options: TrainerOptions,
+        model: Sequence[nn.Parameter],
+        objective: Sequence[nn.Parameter],
+    ) -> None:
+        self.options = options
+        self.plateau = Plateau(options.factor, options.plateau_patience)
+        self._apart = options.objective_learning_rate is not None and bool(objective)
+        self.main = _make(options, model if self._apart else [*model, *objective])
+        self.extra: torch.optim.Optimizer | None = None
+        if self._apart:
+            self.extra = torch.optim.Adam(objective, lr=options.objective_learning_rate or 0.0)
+
+    def set_rate(self, epoch: int, done: float) -> float:
+        """Set every rate for a step and give the model's.
+
+        Args:
+            epoch: epochs done, which ``step`` and the milestones count.
+            done: share of the training that is over, in [0, 1].
+        """
+        options = self.options
+        if options.schedule == "plateau":
+            factor = self.plateau.factor
+        elif options.schedule == "step":
+            factor = options.factor ** (epoch // options.step_epochs)
+        else:
+            factor = schedule_factor(options.schedule, done, options.warmup, options.rise)
+        rate = options.learning_rate * factor
+        for group in self.main.param_groups:
+            group["lr"] = rate
+            if options.cycle_momentum and options.schedule == "onecycle":
+                group["betas"] = (cycled_momentum(done, options.rise), group["betas"][1])
+        if self.extra is not None:
+            passed = sum(epoch >= milestone for milestone in options.objective_milestones)
+            for group in self.extra.param_groups:
+                group["lr"] = (options.objective_learning_rate or 0.0) * 0.1**passed
+        return rate
+
+    def zero_grad(self) -> None:
+        """Forget all gradients."""
+        for one in self._each():
+            one.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Take a step with each."""
+        for one in self._each():
+            one.step()
+
+    def judged(self, loss: float) -> None:
+        """Hear the dev loss of an epoch (the training loss where there is no dev)."""
+        self.plateau.judged(loss)
+
+    def state(self) -> dict[str, Tensor]:
+        """Give everything that a checkpoint needs."""
+        found = {f"optimiser.{key}": part for key, part in pack_optimiser(self.main).items()}
+        if self.extra is not None:
+            found |= {f"extra.{key}": part for key, part in pack_optimiser(self.extra).items()}
+        return found | {"plateau": self.plateau.state()}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what `state` gave."""
+        unpack_optimiser(self.main, under("optimiser", tensors))
+        if self.extra is not None:
+            unpack_optimiser(self.extra, under("extra", tensors))
+        self.plateau.restore(tensors["plateau"])
+
+    def _each(self) -> Iterable[torch.optim.Optimizer]:
+        return (self.main,) if self.extra is None else (self.main, self.extra)
+
+
+def _make(options: TrainerOptions, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim >= 2]},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    kept = [group for group in groups if group["params"]]
+    device = next((p.device.type for p in parameters), "cpu")
+    common: dict[str, Any] = {
+        "lr": options.learning_rate,
+        "weight_decay": options.weight_decay,
+        "fused": device in ("cpu", "cuda"),
+    }
+    if options.optimiser == "sgd":
+        return torch.optim.SGD(kept, momentum=options.momentum, **common)
+    kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
+    return kind(kept, **common)
