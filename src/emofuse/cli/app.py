@@ -21,6 +21,8 @@ VERBS = (
     "audit",
     "encode",
     "train",
+    "ablate",
+    "probe",
     "report",
     "compare",
     "predict",

@@ -22,7 +22,14 @@ from emofuse.protocols import PROTOCOLS
 from emofuse.training.builtin import recipe_files
 from emofuse.training.options import TrainerOptions
 
-__all__ = ["DataOptions", "Published", "Recipe", "load_recipe"]
+__all__ = [
+    "DataOptions",
+    "Published",
+    "Recipe",
+    "load_recipe",
+    "parse_recipe",
+    "recipe_mapping",
+]
 
 MAX_SEEDS = 1000
 
@@ -84,7 +91,8 @@ class Recipe(Options):
         name: what to call the run.
         about: what the recipe is for, in a line.
         data: manifests, label scheme, feature store.
-        encoders: modality -> encoder, written out or in short (``logmel:pooling=mean+std``).
+        encoders: modality -> encoder, written out or in short (``logmel:pooling=mean+std``); null
+            takes a modality out (``encoders.text=null``).
         model: ``name`` and the model's own options, resolved.
         objective: the loss terms: ``name``, ``weight`` and the loss's own options, resolved.
         protocol: ``name`` and the protocol's own options, resolved.
@@ -115,6 +123,7 @@ class Recipe(Options):
         return {
             name: EncoderSpec.from_text(spec) if isinstance(spec, str) else spec
             for name, spec in value.items()
+            if spec is not None
         }
 
     @field_validator("model", mode="after")
@@ -184,9 +193,17 @@ def load_recipe(path_or_name: str | Path, overrides: Iterable[str] = ()) -> Reci
         UsageError: no such recipe, no YAML.
         OptionError: an unknown key or an illegal value, with the nearest legal one.
     """
-    where = str(path_or_name)
-    data = apply_overrides(_mapping(_read(path_or_name), where), overrides)
-    return parse_recipe(data, f"recipe {where}")
+    return parse_recipe(recipe_mapping(path_or_name, overrides), f"recipe {path_or_name}")
+
+
+def recipe_mapping(path_or_name: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """Read a recipe and apply overrides, without validating what it says.
+
+    Raises:
+        UsageError: no such recipe, no YAML.
+        OptionError: an override that is none.
+    """
+    return apply_overrides(_mapping(_read(path_or_name), str(path_or_name)), overrides)
 
 
 def parse_recipe(data: Any, where: str = "recipe") -> Recipe:

@@ -1,0 +1,252 @@
+"""Options that change nothing: dead switches."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+from zlib import crc32
+
+import torch
+from pydantic.fields import FieldInfo
+from torch import Tensor
+
+from emofuse.errors import EmofuseError
+from emofuse.losses.contract import Targets
+from emofuse.models.build import parse_model_options, seeded
+from emofuse.models.contract import Batch, EmotionOutput, FusionModel
+from emofuse.options import Options
+from emofuse.probes.bench import Bench, answer
+from emofuse.probes.flips import other_values
+from emofuse.probes.verdict import Verdict, shown_names
+
+__all__ = ["PROBE", "Flip", "flip_option", "probe", "same_results"]
+
+PROBE = "switches"
+TRIES = 8
+BROKEN = (RuntimeError, TypeError, ValueError, IndexError, KeyError, ArithmeticError)
+FlipState = Literal["acts", "refused", "dead", "idle", "breaks", "fixed"]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """What became of an option that was given other values.
+
+    Attributes:
+        name: of the option.
+        state: ``acts``; ``refused`` (no other value is legal here, and the model says so);
+            ``dead`` (every legal value gives the same results, bit by bit); ``idle`` (dead on
+            these vectors, at its default, and acts on sequences); ``breaks`` (an error that is
+            not the model's own); ``fixed`` (its type gives nothing to choose from).
+        value: the value in force.
+        tried: the values that were tried.
+        extra: parameters that another value builds although nothing changes.
+        message: of the error.
+    """
+
+    name: str
+    state: FlipState
+    value: Any
+    tried: tuple[Any, ...] = ()
+    extra: int = 0
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class _Results:
+    """Everything that must be equal: outputs and losses, in evaluation and in training."""
+
+    outputs: tuple[EmotionOutput, ...]
+    losses: tuple[Tensor, ...]
+
+
+def same_results(first: _Results, second: _Results) -> bool:
+    """Say whether two models give the same logits and losses, bit by bit."""
+    logits = zip(first.outputs, second.outputs, strict=True)
+    losses = zip(first.losses, second.losses, strict=True)
+    return all(_same(a.logits, b.logits) for a, b in logits) and all(_same(a, b) for a, b in losses)
+
+
+def _same(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and bool(
+        ((first == second) | (first.isnan() & second.isnan())).all()
+    )
+
+
+def flip_option(bench: Bench, name: str, base: FusionModel, options: Mapping[str, Any]) -> Flip:
+    """Give one option other values until one makes a difference.
+
+    A model with another value is compared twice: with its own initial weights, and with those of
+    the base where names and shapes agree. An option that acts through the initial weights alone
+    acts; one that only builds what nothing reads does not.
+
+    Args:
+        bench: the recipe.
+        name: of the option.
+        base: the model as it is; not changed.
+        options: all options in force, as JSON would hold them.
+    """
+    value = options[name]
+    values = other_values(type(base.options), name, value)[:TRIES]
+    if not values:
+        return Flip(name, "fixed", value)
+    wanted = _results(bench, _filled(base))
+    tried: list[Any] = []
+    extra, message, broken = 0, "", False
+    for other in values:
+        try:
+            model = bench.fresh({**options, name: other})
+            acts = not same_results(wanted, _results(bench, _filled(model)))
+            if acts:
+                _share(base, model)
+                acts = not same_results(wanted, _results(bench, _filled(model)))
+                acts = acts or _starts_elsewhere(base, bench.fresh({**options, name: other}))
+        except EmofuseError as error:
+            message = str(error)
+            continue
+        except BROKEN as error:
+            broken, message = True, f"{type(error).__name__}: {error}"
+            continue
+        if acts:
+            return Flip(name, "acts", value, (*tried, other))
+        tried.append(other)
+        extra = max(extra, _size(model) - _size(base))
+    if tried:
+        return Flip(name, "dead", value, tuple(tried), extra)
+    state: FlipState = "breaks" if broken else "refused"
+    return Flip(name, state, value, message=" ".join(message.split())[:200])
+
+
+def _starts_elsewhere(base: FusionModel, model: FusionModel) -> bool:
+    """Say whether an option sets initial weights: same names and shapes, other values."""
+    mine, theirs = dict(base.named_parameters()), dict(model.named_parameters())
+    if {n: p.shape for n, p in mine.items()} != {n: p.shape for n, p in theirs.items()}:
+        return False
+    return any(not torch.equal(one, theirs[key]) for key, one in mine.items())
+
+
+def _filled(model: FusionModel) -> FusionModel:
+    """Give a copy whose matrices of zeros are drawn: a head that begins at 0 hides all else."""
+    copied = copy.deepcopy(model)
+    with torch.no_grad():
+        for name, one in copied.named_parameters():
+            if one.ndim >= 2 and not bool(one.any()):
+                generator = torch.Generator().manual_seed(crc32(name.encode()))
+                one.copy_(0.1 * torch.randn(one.shape, generator=generator))
+    return copied
+
+
+def _share(base: FusionModel, model: FusionModel) -> None:
+    """Copy the parameters that both have in the same shape."""
+    given = dict(base.named_parameters())
+    with torch.no_grad():
+        for key, one in model.named_parameters():
+            if key in given and given[key].shape == one.shape:
+                one.copy_(given[key])
+
+
+def _results(bench: Bench, model: FusionModel) -> _Results:
+    batch, targets = bench.batch(0)
+    batches = [batch]
+    if _may_lack(model):
+        batches.append(bench.lacking(batch, 1))
+    outputs: list[EmotionOutput] = []
+    losses: list[Tensor] = []
+    objective = bench.terms(model)
+    for one in batches:
+        outputs.append(answer(model, one))
+        losses.append(_loss(bench, outputs[-1], objective, targets))
+        outputs.append(_in_training(bench, model, one))
+        losses.append(_loss(bench, outputs[-1], objective, targets))
+    return _Results(tuple(outputs), tuple(losses))
+
+
+def _may_lack(model: FusionModel) -> bool:
+    return len(model.spec.dims) > 1 and len(model.needs()) < len(model.spec.dims)
+
+
+def _in_training(bench: Bench, model: FusionModel, batch: Batch) -> EmotionOutput:
+    model.train()
+    kept = {name: part.clone() for name, part in model.named_buffers()}
+    with seeded(bench.seed), torch.no_grad():
+        output: EmotionOutput = model(batch)
+        for name, part in model.named_buffers():  # running statistics
+            part.copy_(kept[name])
+    model.eval()
+    return output
+
+
+def _loss(bench: Bench, output: EmotionOutput, objective: Any, targets: Targets) -> Tensor:
+    with seeded(bench.seed), torch.no_grad():
+        total, _ = objective(output, targets)
+    return torch.as_tensor(total)
+
+
+def _size(model: FusionModel) -> int:
+    return sum(one.numel() for one in model.parameters())
+
+
+def probe(bench: Bench) -> list[Verdict]:
+    """Flip every option of the model."""
+    options = parse_model_options(bench.model, bench.options).model_dump(mode="json")
+    if not options:
+        return [Verdict(PROBE, "not applicable", "", "the model has no options")]
+    base = bench.fresh()
+    flips = [flip_option(bench, name, base, options) for name in options]
+    flips = _waiting(bench, flips, options)
+    return [*(_finding(one) for one in flips if one.state in ("dead", "breaks")), *_fine(flips)]
+
+
+def _waiting(bench: Bench, flips: Sequence[Flip], options: Mapping[str, Any]) -> list[Flip]:
+    """Tell what is dead from what only waits for sequences, where the features are vectors."""
+    kind = type(parse_model_options(bench.model, bench.options))
+    usual = {name: one.get_default(call_default_factory=True) for name, one in _fields(kind)}
+    suspects = [f for f in flips if f.state == "dead" and f.value == _plain(usual.get(f.name))]
+    if not suspects or not bench.pooled:
+        return list(flips)
+    other = bench.with_sequences()
+    base = other.fresh()
+    acting = {f.name for f in suspects if flip_option(other, f.name, base, options).state == "acts"}
+    return [replace(f, state="idle") if f.name in acting else f for f in flips]
+
+
+def _fields(kind: type[Options]) -> list[tuple[str, FieldInfo]]:
+    return list(kind.model_fields.items())
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _finding(flip: Flip) -> Verdict:
+    numbers = {"value": flip.value, "tried": list(flip.tried), "extra_parameters": flip.extra}
+    if flip.state == "breaks":
+        why = f"another value than {flip.value!r} ends in {flip.message}"
+        advice = "refuse it with an OptionError that names the legal values"
+        return Verdict(PROBE, "finding", flip.name, why, advice, numbers)
+    tried = shown_names([repr(one) for one in flip.tried], 3)
+    why = f"dead: {flip.value!r} and {tried} give the same logits and losses, bit by bit"
+    if flip.extra:
+        why += f" (though {flip.extra:,} more parameters are built)"
+    advice = "refuse it where it is not read; an ablation of it measures noise"
+    return Verdict(PROBE, "finding", flip.name, why, advice, numbers)
+
+
+def _fine(flips: Sequence[Flip]) -> list[Verdict]:
+    states = ("acts", "refused", "idle")
+    by_state = {state: [f.name for f in flips if f.state == state] for state in states}
+    fixed = [f.name for f in flips if f.state == "fixed"]
+    parts = []
+    if by_state["acts"]:
+        parts.append(f"{len(by_state['acts'])} act ({shown_names(by_state['acts'], 6)})")
+    if by_state["refused"]:
+        parts.append(f"{len(by_state['refused'])} refused here ({', '.join(by_state['refused'])})")
+    if by_state["idle"]:
+        parts.append(f"{', '.join(by_state['idle'])}: nothing to do on vectors, acts on sequences")
+    if fixed:
+        parts.append(f"{len(fixed)} not tried ({', '.join(fixed)})")
+    if not parts:
+        return []
+    numbers = {**by_state, "not_tried": fixed}
+    return [Verdict(PROBE, "ok", "options", "; ".join(parts), numbers=numbers)]
