@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,10 +17,22 @@ from emofuse.models import MODELS
 from emofuse.protocols import PROTOCOLS
 from emofuse.registry import Registry
 from emofuse.training.builtin import builtin_recipes
+from emofuse.training.recipe import recipe_mapping
 
-__all__ = ["corpora", "encoders", "losses", "models", "protocols", "recipes", "schemes"]
+__all__ = [
+    "RecipeEntry",
+    "corpora",
+    "encoders",
+    "losses",
+    "models",
+    "protocols",
+    "recipe_entries",
+    "recipes",
+    "schemes",
+]
 
 Rows = list[tuple[str, str]]
+PUBLISHED = ("figure", "protocol", "source", "caveat")
 
 
 def corpora() -> Rows:
@@ -50,9 +64,62 @@ def protocols() -> Rows:
     return _about(PROTOCOLS)
 
 
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A recipe of the package.
+
+    Attributes:
+        name: ``name`` or ``system/name``.
+        about: its first line, what it is.
+        protocol: name of the protocol, with what it is cut by.
+        published: the paper's figure: ``figure``, ``protocol``, ``source``, ``caveat``; empty
+            where there is none.
+        ablations: names of its rows, for ``emofuse ablate``.
+    """
+
+    name: str
+    about: str
+    protocol: str
+    published: Mapping[str, str]
+    ablations: tuple[str, ...]
+
+    @property
+    def figure(self) -> str:
+        """The published figure and why it may not be comparable, in words."""
+        told = str(self.published.get("figure", ""))
+        caveat = str(self.published.get("caveat", ""))
+        return f"{told} ({caveat})" if told and caveat else told
+
+
 def recipes() -> Rows:
-    """Built-in recipes: the first comment line of each file says what it is."""
-    return list(builtin_recipes().items())
+    """Recipes that come with the package."""
+    return [(one.name, one.about) for one in recipe_entries()]
+
+
+def recipe_entries() -> list[RecipeEntry]:
+    """Recipes that come with the package, with protocol and published figure."""
+    about = builtin_recipes()
+    found = []
+    for name in about:
+        raw = recipe_mapping(name)
+        published = raw.get("published") or {}
+        found.append(
+            RecipeEntry(
+                name,
+                about[name],
+                _protocol(raw.get("protocol")),
+                {key: str(published.get(key) or "") for key in PUBLISHED} if published else {},
+                tuple(raw.get("ablations") or ()),
+            )
+        )
+    return found
+
+
+def _protocol(value: object) -> str:
+    if not isinstance(value, Mapping):
+        return ""
+    by = f" by {value['by']}" if "by" in value else ""
+    return f"{value.get('name', '')}{by}"
 
 
 def schemes() -> Rows:

@@ -26,8 +26,35 @@ def list_(
 
     if kind not in KINDS:
         raise OptionError(f"nothing to list under {kind!r}; {nearest_hint(kind, KINDS)}")
+    if kind == "recipes":
+        _recipes(as_json)
+        return
     rows: list[tuple[str, str]] = getattr(catalogue, kind)()
     if as_json:
         emit_json([{"name": name, "about": about} for name, about in rows])
     else:
         print_table(kind, ("name", "about"), rows, numeric=2)
+
+
+def _recipes(as_json: bool) -> None:
+    """Show recipes with their protocol and the figure that a paper reports."""
+    from emofuse.catalogue import recipe_entries
+
+    entries = recipe_entries()
+    if as_json:
+        emit_json(
+            [
+                {
+                    "name": one.name,
+                    "about": one.about,
+                    "protocol": one.protocol,
+                    "published": dict(one.published) or None,
+                    "ablations": list(one.ablations),
+                }
+                for one in entries
+            ]
+        )
+        return
+    rows = [(one.name, one.about, one.protocol, one.figure or "–") for one in entries]
+    columns = ("name", "about", "protocol", "published (caveat)")
+    print_table("recipes", columns, rows, numeric=len(columns))
