@@ -198,7 +198,7 @@ def test_egemaps():
 
 def test_every_built_in_describes_itself():
     for name in ENCODERS.names():
-        if name == "egemaps":
+        if name in {"egemaps", "acoustic"}:  # they need an extra; see their own tests
             continue
         modality = "text" if name == "ngrams" else "audio"
         about = describe_encoder(load_encoder(modality, EncoderSpec(name=name)))

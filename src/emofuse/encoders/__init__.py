@@ -7,6 +7,7 @@ ENCODERS = Registry(
     {
         "logmel": "emofuse.encoders.logmel:LogMel",
         "egemaps": "emofuse.encoders.egemaps:EGeMAPS",
+        "acoustic": "emofuse.encoders.acoustic:Acoustic",
         "prosody": "emofuse.encoders.prosody:Prosody",
         "ngrams": "emofuse.encoders.ngrams:NGrams",
     },

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from emofuse.encoders.cepstra import slope
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
 from emofuse.encoders.logmel import BANDS, HOP, WINDOW, frame_signal, log_mel, mel_filters
 from emofuse.encoders.settings import refuse_options, require_waveform
@@ -158,24 +159,17 @@ def _smooth(values: FloatArray) -> FloatArray:
     return np.asarray(medians, np.float32)
 
 
-def _slope(values: FloatArray) -> FloatArray:
-    """Least-squares slope over five frames; the ends are repeated."""
-    padded = np.pad(values, ((2, 2), (0, 0)), mode="edge")
-    slopes = (padded[3:-1] - padded[1:-3] + 2 * (padded[4:] - padded[:-4])) / 10
-    return np.asarray(slopes, np.float32)
-
-
 def _statistics(
     energy: FloatArray, cepstra: FloatArray, pitch: FloatArray, voicing: FloatArray
 ) -> FloatArray:
     active: Mask = energy >= energy.max() - ACTIVE_DECIBELS / 10 * np.log(10)
     voiced: Mask = active & (voicing > VOICED)
-    slope = _slope(cepstra)
-    curve = _slope(slope)
+    first = slope(cepstra)
+    curve = slope(first)
     parts = (
         cepstra[active, 1:].mean(axis=0),
         cepstra[active].std(axis=0),
-        slope[active].std(axis=0),
+        first[active].std(axis=0),
         curve[active].std(axis=0),
         _pitch_figures(pitch, voiced, active),
         (voicing[active].mean(), voicing[active].std()),

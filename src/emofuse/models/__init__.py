@@ -6,6 +6,7 @@ MODELS = Registry(
     "model",
     {
         "linear": "emofuse.models.linear:Linear",
+        "clipped-linear": "emofuse.models.clipped_linear:ClippedLinear",
         "mlp": "emofuse.models.mlp:MLP",
         "late-fusion": "emofuse.models.late_fusion:LateFusion",
     },
