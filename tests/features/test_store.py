@@ -197,3 +197,78 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(tmp_path, monkeypatch
     with pytest.raises(WorkError, match="cannot write .*Permission denied"):
         store.put_many([(key("b"), array(2))])
     np.testing.assert_array_equal(FeatureStore(tmp_path).get(key("a")), array(1))
+
+
+def test_a_shard_is_a_safetensors_file(tmp_path):
+    from safetensors.numpy import load_file
+
+    store = FeatureStore(tmp_path)
+    store.put_many([(key(f"k{i}"), array(i, frames=1 + i)) for i in range(5)])
+    tensors = load_file(shards(store)[0])
+    assert tensors["values"].shape == (15, 5)
+    assert tensors["offsets"].tolist() == [0, 1, 3, 6, 10, 15]
+    assert tensors["keys"].shape == (5, 32)
+
+
+def test_a_shard_with_its_tensors_in_another_order_is_read(tmp_path):
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    store = FeatureStore(tmp_path)
+    store.put_many([(key("a"), array(1)), (key("b"), array(2))])
+    (path,) = shards(store)
+    with safe_open(path, framework="np") as stored:
+        metadata = stored.metadata()
+    save_file(load_file(path), path, metadata)
+    fresh = FeatureStore(tmp_path)
+    np.testing.assert_array_equal(fresh.get(key("b")), array(2))
+    assert not fresh.damaged
+
+
+def test_merging_keeps_what_is_in_several_shards_once(tmp_path):
+    first, second = FeatureStore(tmp_path), FeatureStore(tmp_path)
+    for i in range(6):  # neither sees what the other wrote in the meantime
+        assert first.count(SPACE) == second.count(SPACE) == i
+        first.put_many([(key(f"k{i}"), array(i, frames=2 + i))])
+        second.put_many([(key(f"k{i}"), array(i, frames=2 + i))])
+    assert len(shards(first)) == 12
+    assert first.compact(SPACE) == 12
+    (merged,) = shards(first)
+    assert merged.stat().st_size < 2000 + 20 * sum(range(2, 8)) + 56 * 6
+    for i in range(6):
+        np.testing.assert_array_equal(first.get(key(f"k{i}")), array(i, frames=2 + i))
+
+
+def test_merging_a_damaged_shard_loses_nothing_else(tmp_path):
+    store = FeatureStore(tmp_path)
+    for i in range(12):
+        store.put_many([(key(f"k{i}"), array(i))])
+    data = bytearray(shards(store)[3].read_bytes())
+    data[-1] ^= 1
+    shards(store)[3].write_bytes(data)
+    fresh = FeatureStore(tmp_path)
+    fresh.compact(SPACE)
+    assert sum(fresh.get(key(f"k{i}")) is not None for i in range(12)) == 11
+    assert len(fresh.damaged) == 1
+    assert not list(tmp_path.rglob(".*.tmp"))
+    assert fresh.compact(SPACE) == 11
+
+
+def test_digests_that_begin_alike_are_told_apart(tmp_path):
+    from emofuse.features.index import SpaceIndex
+    from emofuse.features.shard import Shard
+    from emofuse.features.shard_writing import write_shard
+
+    digests = [b"\1" * 8 + bytes([i]) * 24 for i in range(4)]
+    write_shard(tmp_path / "a", "s", digests[:2], [array(0), array(1)])
+    write_shard(tmp_path / "b", "s", digests[2:], [array(2), array(3)])
+    index = SpaceIndex()
+    index.add(Shard(tmp_path / "a", "s"))
+    index.add(Shard(tmp_path / "b", "s"))
+    for i, digest in enumerate(digests):
+        shard, row = index.find(digest)
+        np.testing.assert_array_equal(shard.read(row), array(i))
+    assert index.find(b"\1" * 8 + bytes([9]) * 24) is None
+    index.drop("a")
+    assert index.find(digests[0]) is None
+    assert index.find(digests[3])[1] == 1

@@ -85,5 +85,6 @@ def encoder_space(encoder: Encoder) -> FeatureSpace:
             "pooling": spec.pooling if spec.granularity == "pooled" else None,
             "precision": encoder.precision,
             "dim": encoder.dim,
+            **({"stride": spec.stride} if spec.stride != 1 else {}),
         }
     )

@@ -1,130 +1,162 @@
 """One shard: a safetensors file that carries its own index.
 
-Tensors: ``keys`` (items, 32) uint8, the digests; ``offsets`` (items + 1,) int64; ``checks``
-(items,) int64, CRC-32 of each item's bytes; ``values`` (frames, dim) float32. The metadata holds
-the description of the space and a CRC-32 of the first three.
+Tensors: ``offsets`` (items + 1,) int64; ``checks`` (items,) int64, CRC-32 of each item's bytes;
+``keys`` (items, 32) uint8, the digests; ``values`` (frames, dim) float32. The metadata holds the
+description of the space and a CRC-32 of keys, offsets and checks. Nothing of a shard is kept in
+memory: what is asked for is read from its place in the file.
 """
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from emofuse.encoders.contract import FloatArray
-from emofuse.errors import FeatureError
-from emofuse.storage import atomic_path
+from emofuse.errors import FeatureError, WorkError
 
-__all__ = ["Shard", "write_shard"]
+__all__ = ["DIGEST", "LAYOUT", "Shard", "ShardIndex", "index_check", "value_check"]
 
-LAYOUT = {"keys": "U8", "offsets": "I64", "checks": "I64", "values": "F32"}
+DIGEST = 32  # bytes of a key
+LAYOUT = {"offsets": "I64", "checks": "I64", "keys": "U8", "values": "F32"}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "I64": np.dtype("<i8"),
+    "U8": np.dtype("u1"),
+    "F32": np.dtype("<f4"),
+}
+_LONGEST_HEADER = 1 << 20
 
 
-def write_shard(
-    path: Path, space: str, digests: Sequence[bytes], arrays: Sequence[FloatArray]
-) -> None:
-    """Write a shard, atomically.
+@dataclass(frozen=True)
+class ShardIndex:
+    """What a shard holds, item by item.
 
-    Args:
-        path: where to.
-        space: canonical JSON of the space.
-        digests: 32 bytes an item.
-        arrays: ``(frames, dim)`` float32 an item.
-
-    Raises:
-        FeatureError: no items, or arrays that are not all of one size.
-        WorkError: the folder cannot be written.
+    Attributes:
+        keys: ``(items, 32)`` uint8.
+        offsets: ``(items + 1,)`` int64, first frame of each item, then the end.
+        checks: ``(items,)`` int64.
     """
-    if not arrays or len(digests) != len(arrays):
-        raise FeatureError(f"{len(digests)} keys for {len(arrays)} arrays; nothing to store")
-    if len({array.shape[1] for array in arrays}) != 1:
-        raise FeatureError("arrays of different sizes cannot share a shard")
-    tensors: dict[str, NDArray[Any]] = {
-        "keys": np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32),
-        "offsets": np.cumsum([0, *(len(array) for array in arrays)], dtype=np.int64),
-        "checks": np.array([_check(array) for array in arrays], np.int64),
-        "values": np.concatenate(arrays).astype(np.float32, copy=False),
-    }
-    metadata = {"space": space, "index": str(_index_check(tensors))}
-    with atomic_path(path) as temporary:
-        save_file(tensors, str(temporary), metadata)
+
+    keys: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    checks: NDArray[np.int64]
 
 
-def _check(array: FloatArray) -> int:
-    return crc32(np.ascontiguousarray(array, dtype=np.float32).tobytes())
+def value_check(array: FloatArray) -> int:
+    """CRC-32 of the bytes of an item."""
+    return crc32(np.ascontiguousarray(array, dtype=_TYPES["F32"]).data)
 
 
-def _index_check(tensors: dict[str, NDArray[Any]]) -> int:
+def index_check(index: ShardIndex) -> int:
+    """CRC-32 of an index."""
     value = 0
-    for name in ("keys", "offsets", "checks"):
-        value = crc32(np.ascontiguousarray(tensors[name]).tobytes(), value)
+    for part in (index.keys, index.offsets, index.checks):
+        value = crc32(np.ascontiguousarray(part).data, value)
     return value
 
 
 class Shard:
-    """A shard opened for reading; values stay on disk, mapped into memory.
+    """A shard opened for reading.
 
     Args:
         path: the file.
         space: canonical JSON of the space it must belong to.
 
     Attributes:
-        digests: the key of each item.
         dim: feature size.
         nbytes: bytes of values.
 
     Raises:
         FeatureError: the file is cut short, damaged or of another space.
+        WorkError: the system does not allow another open file.
     """
 
     def __init__(self, path: Path, space: str) -> None:
         self.path = path
+        self._reading = Lock()
         try:
-            index = self._read_index(space)
-            self._offsets, self._checks = index["offsets"], index["checks"]
-            self._values = self._map_values()
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            self._file = path.open("rb", buffering=0)
+            weakref.finalize(self, self._file.close)
+            metadata = self._read_header()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
+                raise WorkError(f"too many open files for the shards of {path.parent}") from error
             raise FeatureError(f"{path} is damaged: {error}") from error
-        keys = np.ascontiguousarray(index["keys"]).tobytes()
-        self.digests = [keys[at : at + 32] for at in range(0, len(keys), 32)]
-        if len(self.digests) != len(self._checks) or len(self._offsets) != len(self._checks) + 1:
-            raise FeatureError(f"{path} is damaged: its index does not fit together")
-        if int(self._offsets[-1]) != self._values.shape[0]:
+        if metadata.get("space") != space:
+            raise FeatureError(f"{path} belongs to other features")
+        frames, self.dim = self._shapes["values"]
+        self.nbytes = 4 * frames * self.dim
+        index = self.index()
+        if metadata.get("index") != str(index_check(index)):
+            raise FeatureError(f"{path} is damaged: its index has a wrong checksum")
+        if int(index.offsets[-1]) != frames:
             raise FeatureError(f"{path} is damaged: its index does not fit its values")
-        self.dim, self.nbytes = int(self._values.shape[1]), int(self._values.nbytes)
 
-    def _read_index(self, space: str) -> dict[str, NDArray[Any]]:
-        index: dict[str, NDArray[Any]]
-        with safe_open(str(self.path), framework="np") as stored:
-            metadata = stored.metadata() or {}
-            if set(stored.keys()) != set(LAYOUT):
-                raise FeatureError(f"{self.path} is no feature shard")
-            if metadata.get("space") != space:
-                raise FeatureError(f"{self.path} belongs to other features")
-            index = {name: stored.get_tensor(name) for name in ("keys", "offsets", "checks")}
-        if metadata.get("index") != str(_index_check(index)):
-            raise FeatureError(f"{self.path} is damaged: its index has a wrong checksum")
-        return index
-
-    def _map_values(self) -> FloatArray:
-        with self.path.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
-            entry = json.loads(stream.read(size))["values"]
-        if entry["dtype"] != LAYOUT["values"] or len(entry["shape"]) != 2:
+    def _read_header(self) -> dict[str, str]:
+        size = int.from_bytes(self._bytes(0, 8), "little")
+        if not 2 <= size <= _LONGEST_HEADER:
+            raise ValueError(f"a header of {size} bytes")
+        header: dict[str, Any] = json.loads(self._bytes(8, size))
+        metadata: dict[str, str] = header.pop("__metadata__", {})
+        if {name: entry["dtype"] for name, entry in header.items()} != LAYOUT:
             raise FeatureError(f"{self.path} is no feature shard")
-        shape = (int(entry["shape"][0]), int(entry["shape"][1]))
-        start = 8 + size + int(entry["data_offsets"][0])
-        return np.memmap(self.path, np.float32, "r", offset=start, shape=shape)
+        self._shapes = {n: tuple(int(v) for v in entry["shape"]) for n, entry in header.items()}
+        self._starts = {n: 8 + size + int(entry["data_offsets"][0]) for n, entry in header.items()}
+        items = self._shapes["checks"][0]
+        fitting = {"offsets": (items + 1,), "checks": (items,), "keys": (items, DIGEST)}
+        if any(self._shapes[name] != shape for name, shape in fitting.items()) or items < 1:
+            raise ValueError("its index does not fit together")
+        end = max(int(entry["data_offsets"][1]) for entry in header.values())
+        if self.path.stat().st_size != 8 + size + end:
+            raise ValueError("it is cut short, or too long")
+        return metadata
+
+    def _bytes(self, start: int, size: int) -> bytes:
+        found = bytearray(size)
+        self._fill(memoryview(found), start)
+        return bytes(found)
+
+    def _fill(self, view: memoryview, start: int) -> None:
+        with self._reading:
+            self._file.seek(start)
+            while len(view):
+                count = self._file.readinto(view)
+                if not count:
+                    raise FeatureError(f"{self.path} is damaged: it is cut short")
+                view = view[count:]
+
+    def _part(self, name: str, start: int, stop: int) -> NDArray[Any]:
+        """Read rows ``start`` to ``stop`` of a tensor."""
+        kind, shape = _TYPES[LAYOUT[name]], self._shapes[name][1:]
+        step = kind.itemsize * int(np.prod(shape, dtype=np.int64))
+        found: NDArray[Any] = np.empty((stop - start, *shape), kind)
+        if found.size:
+            self._fill(found.data.cast("B"), self._starts[name] + step * start)
+        return found
 
     def __len__(self) -> int:
-        return len(self.digests)
+        return self._shapes["checks"][0]
+
+    def index(self) -> ShardIndex:
+        """Read the index."""
+        return ShardIndex(
+            self._part("keys", 0, len(self)),
+            self._part("offsets", 0, len(self) + 1),
+            self._part("checks", 0, len(self)),
+        )
+
+    def key(self, row: int) -> bytes:
+        """Read the key of an item."""
+        return self._part("keys", row, row + 1).tobytes()
 
     def read(self, row: int) -> FloatArray:
         """Copy the ``(frames, dim)`` array of an item into memory.
@@ -132,8 +164,25 @@ class Shard:
         Raises:
             FeatureError: its bytes are not those that were written.
         """
-        start, stop = int(self._offsets[row]), int(self._offsets[row + 1])
-        array: FloatArray = np.array(self._values[start:stop])
-        if not len(array) or _check(array) != int(self._checks[row]):
+        start, stop = self._part("offsets", row, row + 2)
+        (check,) = self._part("checks", row, row + 1)
+        return self._values(row, int(start), int(stop), int(check))
+
+    def read_all(self, index: ShardIndex, rows: NDArray[np.intp]) -> Iterator[FloatArray]:
+        """Read items one after the other (see `read`).
+
+        Args:
+            index: what `index` gave.
+            rows: which.
+        """
+        for row in rows.tolist():
+            start, stop = int(index.offsets[row]), int(index.offsets[row + 1])
+            yield self._values(row, start, stop, int(index.checks[row]))
+
+    def _values(self, row: int, start: int, stop: int, check: int) -> FloatArray:
+        if stop <= start:
+            raise FeatureError(f"{self.path} is damaged: item {row} is empty")
+        array: FloatArray = self._part("values", start, stop)
+        if value_check(array) != check:
             raise FeatureError(f"{self.path} is damaged: item {row} has a wrong checksum")
         return array

@@ -1,4 +1,4 @@
-"""The feature store: arrays filed by content, in shards that are read by memory mapping.
+"""The feature store: arrays filed by content, in shards that are read piece by piece.
 
 A space (one encoder, revision and set of options) is a folder; every shard in it carries its own
 index, so there is no file that two writers could both want, and the index of a space is what its
@@ -17,8 +17,10 @@ import numpy as np
 
 from emofuse.encoders.contract import FloatArray
 from emofuse.errors import FeatureError, shorten
+from emofuse.features.index import SpaceIndex
 from emofuse.features.keys import FeatureKey, FeatureSpace
-from emofuse.features.shard import Shard, write_shard
+from emofuse.features.shard import Shard
+from emofuse.features.shard_writing import merge_shards, write_shard
 from emofuse.storage import write_json
 
 __all__ = ["DEFAULT_STORE", "FeatureStore"]
@@ -27,26 +29,8 @@ DEFAULT_STORE = Path(".emofuse/features")
 """Where the commands keep features unless told."""
 
 SHARD_BYTES = 64 << 20  # a merged shard is not made larger
+SHARD_ITEMS = 1 << 16
 MANY_SHARDS = 8  # more small shards than this are merged at the end of an encoding
-
-
-class _Index:
-    """What one space holds: digest -> shard and row."""
-
-    def __init__(self) -> None:
-        self.shards: dict[str, Shard] = {}
-        self.places: dict[bytes, tuple[Shard, int]] = {}
-
-    def add(self, shard: Shard) -> None:
-        self.shards[shard.path.name] = shard
-        for row, digest in enumerate(shard.digests):
-            self.places.setdefault(digest, (shard, row))
-
-    def drop(self, *names: str) -> None:
-        kept = [shard for name, shard in self.shards.items() if name not in names]
-        self.shards, self.places = {}, {}
-        for shard in kept:
-            self.add(shard)
 
 
 class FeatureStore:
@@ -62,21 +46,21 @@ class FeatureStore:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
         self.damaged: dict[Path, str] = {}
-        self._spaces: dict[FeatureSpace, _Index] = {}
+        self._spaces: dict[FeatureSpace, SpaceIndex] = {}
         if self.folder.exists() and not self.folder.is_dir():
             raise FeatureError(f"{self.folder} is a file; a feature store is a folder")
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, FeatureKey) and key.digest in self._index(key.space).places
+        return isinstance(key, FeatureKey) and self._index(key.space).find(key.digest) is not None
 
     def count(self, space: FeatureSpace) -> int:
         """Count the arrays of a space."""
-        return len(self._index(space).places)
+        return len(self._index(space))
 
     def get(self, key: FeatureKey) -> FloatArray | None:
         """Read the ``(frames, dim)`` array of a key; None where the store has none."""
         index = self._index(key.space)
-        while (place := index.places.get(key.digest)) is not None:
+        while (place := index.find(key.digest)) is not None:
             shard, row = place
             try:
                 return shard.read(row)
@@ -110,25 +94,28 @@ class FeatureStore:
     def _write(
         self, space: FeatureSpace, digests: Sequence[bytes], arrays: Sequence[FloatArray]
     ) -> None:
+        path = self._new_shard(space)
+        write_shard(path, space.text, digests, arrays)
+        self._index(space).add(Shard(path, space.text))
+
+    def _new_shard(self, space: FeatureSpace) -> Path:
         folder = self.folder / space.folder
         if not (folder / "space.json").exists():
             write_json(folder / "space.json", space.description)
-        path = folder / f"shard-{uuid4().hex}.safetensors"
-        write_shard(path, space.text, digests, arrays)
-        self._index(space).add(Shard(path, space.text))
+        return folder / f"shard-{uuid4().hex}.safetensors"
 
     def refresh(self) -> None:
         """Look again at the disk: another process may have added or merged shards."""
         for space, index in self._spaces.items():
             self._scan(space, index)
 
-    def _index(self, space: FeatureSpace) -> _Index:
+    def _index(self, space: FeatureSpace) -> SpaceIndex:
         if space not in self._spaces:
-            self._spaces[space] = _Index()
+            self._spaces[space] = SpaceIndex()
             self._scan(space, self._spaces[space])
         return self._spaces[space]
 
-    def _scan(self, space: FeatureSpace, index: _Index) -> None:
+    def _scan(self, space: FeatureSpace, index: SpaceIndex) -> None:
         for path in sorted((self.folder / space.folder).glob("shard-*.safetensors")):
             if path.name in index.shards or path in self.damaged:
                 continue
@@ -147,30 +134,32 @@ class FeatureStore:
         """Merge the small shards of a space, once there are more than ``many``.
 
         A shard is deleted only after one that holds all of it is on the disk, so a kill, a reader
-        or a second writer loses nothing.
+        or a second writer loses nothing. Items are copied one by one: memory does not grow with
+        what is merged.
 
         Returns:
             How many shards were merged.
         """
         self.refresh()
         index = self._index(space)
-        small = [s for s in index.shards.values() if s.nbytes < SHARD_BYTES // 2]
+        small = [
+            s
+            for s in index.shards.values()
+            if s.nbytes < SHARD_BYTES // 2 and len(s) < SHARD_ITEMS // 2
+        ]
         if len(small) <= many:
             return 0
         for group in _groups(small):
             self._merge(space, index, group)
         return len(small)
 
-    def _merge(self, space: FeatureSpace, index: _Index, group: Sequence[Shard]) -> None:
-        merged: dict[bytes, FloatArray] = {}
+    def _merge(self, space: FeatureSpace, index: SpaceIndex, group: Sequence[Shard]) -> None:
+        path = self._new_shard(space)
         try:
-            for shard in group:
-                for row, digest in enumerate(shard.digests):
-                    if digest not in merged:
-                        merged[digest] = shard.read(row)
+            merge_shards(path, space.text, group)
         except FeatureError:
             return  # left as it is: reading it will name the damage
-        self._write(space, list(merged), list(merged.values()))
+        index.add(Shard(path, space.text))
         index.drop(*(shard.path.name for shard in group))
         for shard in group:
             with suppress(OSError):
@@ -180,13 +169,14 @@ class FeatureStore:
 def _groups(shards: Sequence[Shard]) -> list[list[Shard]]:
     """Put shards together until a group reaches the size of a large shard."""
     groups: list[list[Shard]] = [[]]
-    size = 0
+    size = items = 0
     for shard in shards:
         size += shard.nbytes
+        items += len(shard)
         groups[-1].append(shard)
-        if size >= SHARD_BYTES:
+        if size >= SHARD_BYTES or items >= SHARD_ITEMS:
             groups.append([])
-            size = 0
+            size = items = 0
     return [group for group in groups if len(group) > 1]
 
 
