@@ -32,6 +32,8 @@ class EncoderSpec(Options):
         granularity: one vector an utterance (``pooled``) or a sequence (``frames``).
         pooling: how a sequence becomes a vector: ``mean``, ``mean+std``, ``max``, ``cls``, or
             ``stats`` (mean, std, quantiles and steps; see `encoders.pooling.pool`).
+        stride: so many successive frames are averaged into one (``frames`` only): a slower, shorter
+            sequence; the last may rest on fewer.
         precision: ``auto`` takes bfloat16 where the processor is fast at it, else ``fp32``.
         dim: size of the vector, for encoders that let one choose (``ngrams``).
     """
@@ -41,6 +43,7 @@ class EncoderSpec(Options):
     layer: int | Literal["last", "mean"] = "last"
     granularity: Literal["pooled", "frames"] = "pooled"
     pooling: Literal["mean", "mean+std", "max", "cls", "stats"] = "mean"
+    stride: int = Field(default=1, ge=1, le=1000)
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     dim: int | None = Field(default=None, ge=8, le=1 << 20)
 

@@ -19,7 +19,7 @@ from emofuse.encoders.batching import make_batches
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.hf_folder import ModelFolder, find_folder
 from emofuse.encoders.hidden import choose_layer
-from emofuse.encoders.pooling import pool, pooled_dim
+from emofuse.encoders.pooling import pool, pooled_dim, thin
 from emofuse.encoders.precision import resolve_precision
 from emofuse.encoders.provenance import look_up
 from emofuse.encoders.settings import refuse_options, require_waveform
@@ -78,7 +78,7 @@ class HFSpeech(Encoder):
     modality = "audio"
 
     def __init__(self, spec: EncoderSpec, folder: ModelFolder, device: str = "cpu") -> None:
-        refuse_options(spec, "dim")
+        refuse_options(spec, "dim", strides=True)
         if spec.pooling == "cls":
             raise OptionError(f"{spec.name} has no cls token; legal: mean, mean+std, max, stats")
         self.spec, self.folder, self.revision = spec, folder, folder.revision
@@ -92,7 +92,7 @@ class HFSpeech(Encoder):
         self.dim = pooled_dim(spec.pooling, width) if pooled else width
         rate = int(folder.settings("preprocessor_config.json").get("sampling_rate", 16_000))
         self.sample_rate = rate
-        self.frame_rate = None if pooled else rate / _stride(folder)
+        self.frame_rate = None if pooled else rate / _stride(folder) / spec.stride
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(frames, dim)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
@@ -106,7 +106,7 @@ class HFSpeech(Encoder):
             joined[owner].append(frames)
         whole = [frames[0] if len(frames) == 1 else np.concatenate(frames) for frames in joined]
         if self.spec.granularity == "frames":
-            return whole
+            return [thin(frames, self.spec.stride) for frames in whole]
         return [pool(frames, self.spec.pooling) for frames in whole]
 
     def _run(self, model: SpeechModel, parts: Sequence[FloatArray]) -> list[FloatArray]:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
-from emofuse.encoders.pooling import pool, pooled_dim
+from emofuse.encoders.pooling import pool, pooled_dim, thin
 from emofuse.encoders.settings import refuse_options, require_waveform
 from emofuse.encoders.workers import parallel_map
 from emofuse.media.audio import SAMPLE_RATE
@@ -79,11 +79,11 @@ class LogMel(Encoder):
     provenance = Provenance(licence="none needed (a formula)", known=True)
 
     def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
-        refuse_options(spec, "layer", "dim", "revision")
+        refuse_options(spec, "layer", "dim", "revision", strides=True)
         self.spec = spec
         pooled = spec.granularity == "pooled"
         self.dim = pooled_dim(spec.pooling, BANDS) if pooled else BANDS
-        self.frame_rate = None if pooled else SAMPLE_RATE / HOP
+        self.frame_rate = None if pooled else SAMPLE_RATE / HOP / spec.stride
         self._device = device
         self._window = torch.hann_window(WINDOW, periodic=True, device=device)
         self._filters = torch.from_numpy(mel_filters()).to(device)
@@ -100,4 +100,6 @@ class LogMel(Encoder):
             chunk = torch.from_numpy(np.array(framed[start : start + CHUNK])).to(self._device)
             energies = log_mel(chunk, self._window, self._filters)
             values[start : start + CHUNK] = energies.cpu().numpy()
-        return values if self.spec.granularity == "frames" else pool(values, self.spec.pooling)
+        if self.spec.granularity == "frames":
+            return thin(values, self.spec.stride)
+        return pool(values, self.spec.pooling)

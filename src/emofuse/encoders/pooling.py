@@ -9,7 +9,7 @@ import numpy as np
 from emofuse.encoders.contract import FloatArray
 from emofuse.errors import OptionError
 
-__all__ = ["pool", "pooled_dim"]
+__all__ = ["pool", "pooled_dim", "thin"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -64,6 +64,20 @@ def pooled_dim(how: str, dim: int) -> int:
     128
     """
     return _entry(how)[0] * dim
+
+
+def thin(frames: FloatArray, stride: int) -> FloatArray:
+    """Average every ``stride`` successive frames of ``(frames, dim)``; the last may have fewer.
+
+    >>> thin(np.array([[1.0], [3.0], [8.0]], np.float32), 2).tolist()
+    [[2.0], [8.0]]
+    """
+    if stride == 1:
+        return frames
+    starts = np.arange(0, len(frames), stride)
+    sums = np.add.reduceat(frames, starts, axis=0, dtype=np.float64)
+    sizes = np.minimum(stride, len(frames) - starts)
+    return np.asarray(sums / sizes[:, None], np.float32)
 
 
 def pool(frames: FloatArray, how: str) -> FloatArray:

@@ -10,13 +10,22 @@ from emofuse.errors import EncoderError, OptionError, shorten
 __all__ = ["refuse_options", "require_text", "require_waveform"]
 
 
-def refuse_options(spec: EncoderSpec, *keys: str) -> None:
+def refuse_options(spec: EncoderSpec, *keys: str, strides: bool = False) -> None:
     """Refuse options that an encoder does not have, instead of passing over them.
 
+    Args:
+        spec: what was asked for.
+        keys: options that it does not have.
+        strides: whether it can average successive frames.
+
     Raises:
-        OptionError: one of ``keys`` is not at its default.
+        OptionError: one of ``keys`` is not at its default, or a stride that it does not have.
     """
-    for key in keys:
+    if strides and spec.granularity != "frames" and spec.stride != 1:
+        raise OptionError(
+            f"encoder {spec.name!r}: stride averages frames and needs granularity=frames"
+        )
+    for key in keys if strides else (*keys, "stride"):
         if getattr(spec, key) != EncoderSpec.model_fields[key].default:
             raise OptionError(
                 f"encoder {spec.name!r} has no option {key!r} "
