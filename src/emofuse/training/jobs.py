@@ -152,8 +152,9 @@ def _run(
     save_state(job.folder / MODEL, trained.model.state_dict(), {"seed": job.seed})
     _write_history(job, trained)
     write_json(job.folder / RESULT, _note(job, trained))
-    for left in ("select.json", "fit.safetensors", "refit.safetensors"):
-        (job.folder / left).unlink(missing_ok=True)
+    for pattern in ("select.json", "fit*.safetensors", "refit*.safetensors"):
+        for left in job.folder.glob(pattern):
+            left.unlink(missing_ok=True)
 
 
 def _note(job: Job, trained: Trained) -> dict[str, Any]:
