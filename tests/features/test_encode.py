@@ -15,10 +15,10 @@ from emofuse.cli.app import app
 from emofuse.encoders.build import load_encoder
 from emofuse.encoders.contract import Encoder, EncoderSpec, Item
 from emofuse.errors import EncoderError, FeatureError, MediaError
-from emofuse.features import session
+from emofuse.features import plan, session
 from emofuse.features.encode import encode_manifest, load_table
 from emofuse.features.store import FeatureStore
-from emofuse.manifest import Manifest, Utterance
+from emofuse.manifest import Manifest, ManifestFile, Utterance
 from emofuse.media.audio import read_audio
 
 LOGMEL = EncoderSpec(name="logmel", pooling="mean+std")
@@ -166,8 +166,7 @@ def test_a_damaged_shard_is_encoded_again(corpus, tmp_path):
 def test_windows_hold_everything_once_and_stay_small():
     from emofuse.features.plan import Work
 
-    utterance = Utterance(id="a", text="a")
-    works = [Work(utterance, str(i), float(1 + i % 50)) for i in range(500)]
+    works = [Work("a", "a", str(i), float(1 + i % 50)) for i in range(500)]
     windows = session._windows(works, "audio")
     assert sorted(w.content for window in windows for w in window) == sorted(map(str, range(500)))
     for window in windows:
@@ -272,3 +271,51 @@ def test_paths_are_independent_of_the_current_folder(corpus, tmp_path, monkeypat
     corpus.save(Path("m.jsonl"))
     assert run("encode", "m.jsonl", "--text", "ngrams").exit_code == 0
     assert (tmp_path / ".emofuse" / "features").is_dir()
+
+
+def test_stretch_by_stretch_gives_what_one_go_gives(make_corpus, tmp_path, monkeypatch):
+    manifest = make_corpus(tmp_path / "corpus", 12)
+    twins = [u.model_copy(update={"id": f"twin-{u.id}"}) for u in manifest]
+    (manifest.root / "bad.wav").write_text("not audio")
+    bad = [Utterance(id=f"bad{i}", audio="bad.wav") for i in range(3)]
+    late = [Utterance(id="late", audio="003.wav", start=60.0), Utterance(id="words", text="x")]
+    listed = [*bad[:1], *manifest, *bad[1:], *twins, *late]
+    Manifest(listed, manifest.root).save(tmp_path / "m.jsonl")
+    reports, values = [], []
+    for size in (2000, 5, 1):
+        monkeypatch.setattr(plan, "WINDOW_UTTERANCES", size)
+        monkeypatch.setattr(plan, "FILES_KNOWN", size)
+        store, events = FeatureStore(tmp_path / f"s{size}"), []
+        stream = ManifestFile(tmp_path / "m.jsonl")
+        report = encode_manifest(stream, "audio", LOGMEL, store, events.append)
+        reports.append((report.done, report.skipped, report.absent, dict(report.quarantined)))
+        passed = [event.done for event in events if event.stage == "encode audio"]
+        assert passed == sorted(passed)
+        assert passed[-1] == events[-1].total == len(listed)
+        whole = load_table(Manifest.load(tmp_path / "m.jsonl"), {"audio": LOGMEL}, store)
+        values.append(whole.modalities["audio"].values.numpy())
+    assert reports[0][:3] == (12, 12, 1)
+    assert sorted(reports[0][3]) == ["bad0", "bad1", "bad2", "late"]
+    assert reports[1] == reports[2] == reports[0]
+    for other in values[1:]:
+        np.testing.assert_allclose(other, values[0], atol=1e-4)
+
+
+def test_a_content_that_failed_is_not_tried_again(tmp_path, monkeypatch):
+    spec = EncoderSpec(name="moody")
+    monkeypatch.setattr("emofuse.features.encode.load_encoder", lambda *a: Moody(spec))
+    monkeypatch.setattr(plan, "WINDOW_UTTERANCES", 1)
+    soundfile.write(tmp_path / "odd.wav", np.full(4001, 0.1), 16000)
+    manifest = Manifest([Utterance(id=n, audio="odd.wav") for n in "abc"], tmp_path)
+    report = encode_manifest(manifest, "audio", spec, FeatureStore(tmp_path / "s"))
+    assert (report.done, report.skipped) == (0, 0)
+    assert list(report.quarantined) == ["a", "b", "c"]
+
+
+def test_what_is_finished_is_stored_when_a_later_stretch_ends_the_work(broken, tmp_path):
+    store = FeatureStore(tmp_path / "s")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan, "WINDOW_UTTERANCES", 4)
+        with pytest.raises(MediaError, match="such"):
+            encode_manifest(broken, "audio", LOGMEL, store, strict=True)
+    assert encode_manifest(broken, "audio", LOGMEL, FeatureStore(tmp_path / "s")).skipped == 12

@@ -58,13 +58,13 @@ def encode(
     from emofuse.encoders.contract import EncoderSpec
     from emofuse.features.encode import encode_manifest
     from emofuse.features.store import DEFAULT_STORE, FeatureStore
-    from emofuse.manifest import Manifest, Modality
+    from emofuse.manifest import ManifestFile, Modality
 
     asked: dict[Modality, str | None] = {"audio": audio, "text": text}
     specs = {m: EncoderSpec.from_text(given) for m, given in asked.items() if given is not None}
     if not specs:
         raise OptionError("nothing to encode: give --audio ENCODER, --text ENCODER or both")
-    utterances = Manifest.load(manifest, root)
+    utterances = ManifestFile(manifest, root)
     features = FeatureStore(store or DEFAULT_STORE)
     reports: dict[str, EncodeReport] = {}
     with progress_bar() as progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,7 +9,7 @@ from emofuse.encoders.build import IMPORTED, describe_encoder, load_encoder
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray
 from emofuse.errors import FeatureError, MediaError
 from emofuse.features.keys import FeatureKey, FeatureSpace, encoder_space
-from emofuse.features.plan import Plan, make_plan
+from emofuse.features.plan import Listing, Plan, make_plans
 from emofuse.features.session import Session
 from emofuse.features.store import FeatureStore
 from emofuse.features.table import FeatureTable, Ragged
@@ -46,7 +45,7 @@ class EncodeReport:
 
 
 def encode_manifest(
-    manifest: Manifest,
+    manifest: Listing,
     modality: Modality,
     spec: EncoderSpec,
     store: FeatureStore,
@@ -57,17 +56,20 @@ def encode_manifest(
 ) -> EncodeReport:
     """Encode what the store does not hold yet.
 
-    Items are taken in windows of like length; files are read by threads ahead of the encoder;
-    results are written every few seconds, so the same call after a kill goes on from there. Memory
-    does not grow with the manifest.
+    The manifest is taken in stretches of some thousand utterances, and within one, items of like
+    length go together; files are read by threads ahead of the encoder; results are written every
+    few seconds, so the same call after a kill goes on from there. Memory does not grow with the
+    audio, nor with the manifest where it stays on disk (`ManifestFile`), but for 16 bytes an item
+    that the store holds.
 
     Args:
-        manifest: utterances, labelled or not.
+        manifest: utterances, labelled or not: a `Manifest` or a `ManifestFile`.
         modality: ``audio`` or ``text``.
         spec: the encoder.
         store: where the features go.
         progress: told of the stages ``check audio`` and ``encode <modality>``.
-        strict: a bad utterance ends the work instead of being quarantined.
+        strict: a bad utterance ends the work instead of being quarantined, as soon as its stretch
+            of the manifest is looked at.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises:
@@ -76,47 +78,70 @@ def encode_manifest(
         WorkError: the store cannot be written.
     """
     encoder = load_encoder(modality, spec, device)
-    plan = make_plan(manifest, modality, progress)
-    return _run(_Task(manifest, encoder, plan, store, progress, strict))
+    return _run(_Task(manifest, encoder, store, progress, strict))
 
 
 @dataclass(frozen=True)
 class _Task:
-    manifest: Manifest
+    manifest: Listing
     encoder: Encoder
-    plan: Plan
     store: FeatureStore
     progress: Progress
     strict: bool
 
 
-def _run(task: _Task) -> EncodeReport:
-    plan, encoder, store = task.plan, task.encoder, task.store
-    if task.strict and plan.quarantined:
-        name, reason = next(iter(plan.quarantined.items()))
-        raise MediaError(f"{name}: {reason} ({len(plan.quarantined)} such)")
+def _run(task: _Task, contents: dict[str, str] | None = None) -> EncodeReport:
+    """Encode; on request note the content of each utterance (id -> content)."""
+    encoder, store = task.encoder, task.store
     store.refresh()
     space = encoder_space(encoder)
-    todo = {w.content: w for w in plan.works if FeatureKey(space, w.content) not in store}
     session = Session(task.manifest, encoder, store, space, task.progress, task.strict)
-    started = time.perf_counter()
-    session.run(list(todo.values()))
-    failed = _spread(plan, session.failed)
+    tally = _Tally()
+    try:
+        for plan in make_plans(task.manifest, encoder.modality, task.progress):
+            _refuse_bad(plan, task.strict)
+            session.run(session.missing(plan.works), plan.utterances)
+            tally.add(plan, session.failed)
+            if contents is not None:
+                contents.update((work.id, work.content) for work in plan.works)
+    finally:  # whatever ends it, what is finished is stored
+        session.flush()
+    if session.done:
+        store.compact(space)
     return EncodeReport(
         modality=encoder.modality,
         done=session.done,
-        skipped=len(plan.works) - session.done - len(failed),
-        absent=len(plan.absent),
-        quarantined={**plan.quarantined, **failed},
+        skipped=tally.works - session.done - tally.failed,
+        absent=tally.absent,
+        quarantined=tally.quarantined,
         warnings=(*encoder.take_warnings(), *store.damaged.values()),
-        seconds=time.perf_counter() - started,
+        seconds=session.seconds,
         audio_seconds=session.audio_seconds,
     )
 
 
-def _spread(plan: Plan, failed: Mapping[str, str]) -> dict[str, str]:
-    """Turn content -> reason into id -> reason, for every utterance that shares the content."""
-    return {w.utterance.id: failed[w.content] for w in plan.works if w.content in failed}
+@dataclass
+class _Tally:
+    """What became of the utterances so far."""
+
+    works: int = 0
+    absent: int = 0
+    failed: int = 0
+    quarantined: dict[str, str] = field(default_factory=dict)
+
+    def add(self, plan: Plan, failed: Mapping[str, str]) -> None:
+        """Count a plan that was carried out, ``failed`` by content."""
+        bad = {work.id: failed[work.content] for work in plan.works if work.content in failed}
+        self.works += len(plan.works)
+        self.absent += plan.absent
+        self.failed += len(bad)
+        self.quarantined |= plan.quarantined | bad
+
+
+def _refuse_bad(plan: Plan, strict: bool) -> None:
+    if strict and plan.quarantined:
+        name, reason = next(iter(plan.quarantined.items()))
+        raise MediaError(f"{name}: {reason} ({len(plan.quarantined)} such)")
 
 
 def load_table(
@@ -170,26 +195,28 @@ def load_table(
 def _gather(
     manifest: Manifest, encoder: Encoder, store: FeatureStore, progress: Progress, strict: bool
 ) -> tuple[list[FloatArray | None], Mapping[str, str]]:
-    plan = make_plan(manifest, encoder.modality, progress)
     space = encoder_space(encoder)
-    task = _Task(manifest, encoder, plan, store, progress, strict)
-    report = _run(task)
-    found = _read_all(plan, space, store)
-    if len(found) + len(report.quarantined) < len(plan.works) + len(plan.quarantined):
+    task = _Task(manifest, encoder, store, progress, strict)
+    contents: dict[str, str] = {}
+    report = _run(task, contents)
+    expected = contents.keys() - report.quarantined.keys()
+    found = _read_all(contents, space, store)
+    if len(found) < len(expected):
         # A shard turned out damaged on reading: it is set aside now, so encode those again.
-        report = _run(task)
-        found = _read_all(plan, space, store)
-    expected = {w.utterance.id for w in plan.works} - set(report.quarantined)
-    lost = sorted(expected - set(found))
+        report = _run(task, contents)
+        found = _read_all(contents, space, store)
+    lost = sorted(contents.keys() - report.quarantined.keys() - found.keys())
     if lost:
         raise FeatureError(f"the store lost {len(lost)} features at once, {lost[0]} among them")
     return [found.get(u.id) for u in manifest], report.quarantined
 
 
-def _read_all(plan: Plan, space: FeatureSpace, store: FeatureStore) -> dict[str, FloatArray]:
+def _read_all(
+    contents: Mapping[str, str], space: FeatureSpace, store: FeatureStore
+) -> dict[str, FloatArray]:
     found: dict[str, FloatArray] = {}
-    for work in plan.works:
-        array = store.get(FeatureKey(space, work.content))
+    for name, content in contents.items():
+        array = store.get(FeatureKey(space, content))
         if array is not None:
-            found[work.utterance.id] = array
+            found[name] = array
     return found

@@ -2,117 +2,166 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
+from typing import Protocol
 
 from emofuse.errors import ManifestError, MediaError
-from emofuse.manifest import Manifest, Modality, Utterance
+from emofuse.manifest import Modality, Utterance
 from emofuse.media.audio import audio_key, probe, slice_key
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.storage import sha256_text
 
-__all__ = ["THREADS", "Plan", "Work", "make_plan"]
+__all__ = ["THREADS", "Listing", "Plan", "Work", "make_plans"]
 
 THREADS = 4
-REPORT_EVERY = 50  # files between two looks at the progress hook
+WINDOW_UTTERANCES = 2000  # utterances of a plan
+FILES_KNOWN = 1000  # files of earlier plans that are not looked at again
 
 
-@dataclass(frozen=True)
+class Listing(Protocol):
+    """Utterances in order, in memory (`Manifest`) or on disk (`ManifestFile`)."""
+
+    def __len__(self) -> int:
+        """Count the utterances."""
+
+    def __iter__(self) -> Iterator[Utterance]:
+        """Give them in order."""
+
+    def path(self, relative: str) -> Path:
+        """Resolve a media path."""
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """One utterance to encode.
 
     Attributes:
-        utterance: what it is.
+        id: its id.
+        source: path of the audio in the manifest, or the text.
         content: hash of what will be encoded.
         size: seconds of audio, or characters of text.
+        start, end: seconds, where the audio is a slice.
     """
 
-    utterance: Utterance
+    id: str
+    source: str
     content: str
     size: float
+    start: float | None = None
+    end: float | None = None
 
 
 @dataclass
 class Plan:
-    """What one modality of a manifest holds.
+    """What one modality of a stretch of a manifest holds.
 
     Attributes:
+        utterances: how many there are.
         works: what can be encoded, in manifest order.
-        absent: ids of utterances without this modality.
+        absent: how many are without this modality.
         quarantined: id -> why it cannot be read.
     """
 
+    utterances: int = 0
     works: list[Work] = field(default_factory=list)
-    absent: list[str] = field(default_factory=list)
+    absent: int = 0
     quarantined: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _File:
     seconds: float
     digest: str
 
 
-def make_plan(manifest: Manifest, modality: Modality, progress: Progress = silent) -> Plan:
-    """Hash and measure every utterance of a manifest.
+_Found = _File | str  # or why it cannot be read
 
-    Files are read by parallel threads, each once however many slices of it there are; one that
-    cannot be read is quarantined, never fatal here.
+
+def make_plans(listing: Listing, modality: Modality, progress: Progress = silent) -> Iterator[Plan]:
+    """Hash and measure the utterances of a manifest, one stretch of it after the other.
+
+    Files are read by parallel threads, each once however many slices of it a stretch has; one that
+    cannot be read is quarantined, never fatal here. What is in memory does not grow with the
+    manifest.
 
     Args:
-        manifest: the utterances.
+        listing: the utterances.
         modality: ``audio`` or ``text``; no other is encoded from a manifest.
         progress: told of stage ``check audio``.
     """
-    plan = Plan()
-    files = _inspect_all(manifest, progress) if modality == "audio" else {}
-    for utterance in manifest:
-        if modality == "audio" and utterance.audio is not None:
-            try:
-                plan.works.append(_audio_work(utterance, files[utterance.audio]))
-            except (MediaError, ManifestError) as error:
-                plan.quarantined[utterance.id] = str(error)
-        elif modality == "text" and utterance.text is not None and utterance.text.strip():
-            text = utterance.text
-            plan.works.append(Work(utterance, sha256_text(text), float(len(text))))
+    known: dict[str, _Found] = {}
+    utterances = (_Brief.of(utterance, modality) for utterance in listing)
+    checked = 0
+    while window := list(islice(utterances, WINDOW_UTTERANCES)):
+        if modality == "audio":
+            _inspect_all(listing, [one.source for one in window if one.source is not None], known)
+            checked += len(window)
+            progress(ProgressEvent("check audio", checked, len(listing), "utterances"))
+        yield _plan(window, modality, known)
+        for name in list(known)[:-FILES_KNOWN]:
+            del known[name]
+
+
+@dataclass(frozen=True, slots=True)
+class _Brief:
+    """What matters here of an utterance, which as a whole takes ten times the memory."""
+
+    id: str
+    source: str | None
+    start: float | None
+    end: float | None
+
+    @classmethod
+    def of(cls, utterance: Utterance, modality: Modality) -> _Brief:
+        if modality == "audio":
+            return cls(utterance.id, utterance.audio, utterance.start, utterance.end)
+        present = modality == "text" and utterance.text is not None and utterance.text.strip()
+        return cls(utterance.id, utterance.text if present else None, None, None)
+
+
+def _plan(window: Sequence[_Brief], modality: Modality, files: dict[str, _Found]) -> Plan:
+    plan = Plan(len(window))
+    for one in window:
+        if one.source is None:
+            plan.absent += 1
+        elif modality == "audio":
+            work = _audio_work(one, one.source, files[one.source])
+            if isinstance(work, Work):
+                plan.works.append(work)
+            else:
+                plan.quarantined[one.id] = work
         else:
-            plan.absent.append(utterance.id)
+            size = float(len(one.source))
+            plan.works.append(Work(one.id, one.source, sha256_text(one.source), size))
     return plan
 
 
-def _inspect_all(
-    manifest: Manifest, progress: Progress
-) -> Mapping[str, _File | MediaError | ManifestError]:
-    names = list(dict.fromkeys(u.audio for u in manifest if u.audio is not None))
-    files: dict[str, _File | MediaError | ManifestError] = {}
+def _inspect_all(listing: Listing, names: Sequence[str], known: dict[str, _Found]) -> None:
+    fresh = [name for name in dict.fromkeys(names) if name not in known]
     with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(lambda name: _inspect(manifest, name), names)
-        for done, (name, file) in enumerate(zip(names, found, strict=True), start=1):
-            files[name] = file
-            if done % REPORT_EVERY == 0 or done == len(names):
-                progress(ProgressEvent("check audio", done, len(names), "files"))
-    return files
+        known.update(zip(fresh, pool.map(lambda name: _inspect(listing, name), fresh), strict=True))
 
 
-def _inspect(manifest: Manifest, name: str) -> _File | MediaError | ManifestError:
+def _inspect(listing: Listing, name: str) -> _Found:
     try:
-        path = manifest.path(name)
+        path = listing.path(name)
         return _File(probe(path).seconds, audio_key(path))
     except (MediaError, ManifestError) as error:
-        return error
+        return str(error)
     except OSError as error:
-        return MediaError(f"{Path(name)} cannot be reached: {error.strerror or error}")
+        return f"{Path(name)} cannot be reached: {error.strerror or error}"
 
 
-def _audio_work(utterance: Utterance, file: _File | MediaError | ManifestError) -> Work:
+def _audio_work(one: _Brief, source: str, file: _Found) -> Work | str:
     if not isinstance(file, _File):
-        raise file
-    start = utterance.start or 0.0
-    end = file.seconds if utterance.end is None else min(utterance.end, file.seconds)
+        return file
+    start = one.start or 0.0
+    end = file.seconds if one.end is None else min(one.end, file.seconds)
     if end <= start:
-        raise MediaError(
-            f"{utterance.audio} is {file.seconds:.3f} s long; there is no audio from {start:g} s on"
-        )
-    return Work(utterance, slice_key(file.digest, utterance.start, utterance.end), end - start)
+        return f"{source} is {file.seconds:.3f} s long; there is no audio from {start:g} s on"
+    content = slice_key(file.digest, one.start, one.end)
+    return Work(one.id, source, content, end - start, one.start, one.end)

@@ -1,4 +1,4 @@
-"""One pass of an encoder over contents that the store lacks."""
+"""One pass of an encoder over contents that the store lacks, a stretch of them at a time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ import numpy as np
 from emofuse.encoders.contract import Encoder, FloatArray, Item
 from emofuse.errors import EncoderError, ManifestError, MediaError
 from emofuse.features.keys import FeatureKey, FeatureSpace
-from emofuse.features.plan import THREADS, Work
+from emofuse.features.plan import THREADS, Listing, Work
 from emofuse.features.store import FeatureStore
-from emofuse.manifest import Manifest
 from emofuse.media.audio import read_audio
 from emofuse.progress import Progress, ProgressEvent
 
@@ -24,9 +23,9 @@ __all__ = ["Session"]
 WINDOW_SECONDS = 60.0  # audio given to the encoder at once
 WINDOW_CHARACTERS = 20_000.0
 WINDOW_ITEMS = 256
-AHEAD_SECONDS = 300.0  # audio read ahead of the encoder
+AHEAD_SECONDS = 180.0  # audio read ahead of the encoder
 FLUSH_SECONDS = 15.0  # work that a kill may cost
-FLUSH_BYTES = 32 << 20
+FLUSH_BYTES = 8 << 20
 MANY_SHARDS = 64  # small shards that pile up during an encoding before they are merged
 
 
@@ -35,15 +34,16 @@ class Session:
     """One pass over the contents that are missing.
 
     Attributes:
-        manifest, encoder, store, space: what is encoded, by what, and where it goes.
+        listing, encoder, store, space: what is encoded, by what, and where it goes.
         progress: told of stage ``encode <modality>``.
         strict: the first bad item ends the pass.
         done: contents stored so far.
         audio_seconds: length of the audio among them.
+        seconds: wall-clock time of `run`.
         failed: content -> why it could not be encoded.
     """
 
-    manifest: Manifest
+    listing: Listing
     encoder: Encoder
     store: FeatureStore
     space: FeatureSpace
@@ -51,22 +51,34 @@ class Session:
     strict: bool
     done: int = 0
     audio_seconds: float = 0.0
+    seconds: float = 0.0
     failed: dict[str, str] = field(default_factory=dict)
     _buffer: list[tuple[FeatureKey, FloatArray]] = field(default_factory=list)
-    _flushed: float = 0.0
+    _flushed: float = field(default_factory=time.perf_counter)
+    _passed: int = 0
 
-    def run(self, works: Sequence[Work]) -> None:
-        """Encode ``works``; what is finished is stored whatever ends the pass."""
-        self._flushed = started = time.perf_counter()
-        try:
-            for window, items in self._read_ahead(_windows(works, self.encoder.modality)):
-                self._encode_window(window, items)
-                self._flush_if_due()
-                self._report(len(works), time.perf_counter() - started)
-        finally:
-            self._flush()
-        if works:
-            self.store.compact(self.space)
+    def missing(self, works: Sequence[Work]) -> list[Work]:
+        """Give one work for each content that was neither stored nor tried."""
+        tried = {key.content for key, _ in self._buffer} | self.failed.keys()
+        fresh = {work.content: work for work in works if work.content not in tried}
+        return [w for w in fresh.values() if FeatureKey(self.space, w.content) not in self.store]
+
+    def run(self, works: Sequence[Work], utterances: int) -> None:
+        """Encode works; what is finished is stored every now and then (see `flush`).
+
+        Args:
+            works: what `missing` gave.
+            utterances: for how many utterances of the manifest they stand.
+        """
+        before, started = self.seconds, time.perf_counter()
+        self._passed += utterances - len(works)
+        self._report()
+        for window, items in self._read_ahead(_windows(works, self.encoder.modality)):
+            self._encode_window(window, items)
+            self._flush_if_due()
+            self._passed += len(window)
+            self.seconds = before + time.perf_counter() - started
+            self._report()
 
     def _read_ahead(
         self, windows: Sequence[Sequence[Work]]
@@ -91,14 +103,12 @@ class Session:
                         future.cancel()
 
     def _read(self, work: Work) -> Item | MediaError:
-        utterance = work.utterance
         if self.encoder.modality == "text":
-            return Item(utterance.id, text=utterance.text)
+            return Item(work.id, text=work.source)
         try:
-            path = self.manifest.path(str(utterance.audio))
-            rate = self.encoder.sample_rate
-            wave = read_audio(path, rate, utterance.start, utterance.end)
-            return Item(utterance.id, waveform=wave)
+            path = self.listing.path(work.source)
+            wave = read_audio(path, self.encoder.sample_rate, work.start, work.end)
+            return Item(work.id, waveform=wave)
         except (MediaError, ManifestError) as error:
             return MediaError(str(error))
 
@@ -140,24 +150,24 @@ class Session:
     def _flush_if_due(self) -> None:
         size = sum(array.nbytes for _, array in self._buffer)
         if size >= FLUSH_BYTES or time.perf_counter() - self._flushed >= FLUSH_SECONDS:
-            self._flush()
+            self.flush()
             self.store.compact(self.space, MANY_SHARDS)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Store what is finished and not stored yet."""
         if self._buffer:
             self.store.put_many(self._buffer)
             self._buffer.clear()
         self._flushed = time.perf_counter()
 
-    def _report(self, total: int, elapsed: float) -> None:
+    def _report(self) -> None:
         values: dict[str, float | str] = {}
-        if self.encoder.modality == "audio" and elapsed > 0:
-            values["x real time"] = self.audio_seconds / elapsed
+        if self.encoder.modality == "audio" and self.seconds > 0:
+            values["x real time"] = self.audio_seconds / self.seconds
         if self.failed:
             values["quarantined"] = str(len(self.failed))
-        done = self.done + len(self.failed)
-        stage = f"encode {self.encoder.modality}"
-        self.progress(ProgressEvent(stage, done, total, "utterances", values))
+        stage, total = f"encode {self.encoder.modality}", len(self.listing)
+        self.progress(ProgressEvent(stage, self._passed, total, "utterances", values))
 
 
 def _collect(
