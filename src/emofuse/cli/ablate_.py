@@ -59,6 +59,8 @@ def _print(found: Ablation) -> None:
     table = ablation_table(found)
     heads, rows = table.columns[:-1], [row[:-1] for row in table.rows]
     print_table(table.title, heads, rows, numeric=table.numeric)
+    for note in found.notes:
+        say(f"every row: {note}")
     for row in found.rows:
         for note in row.notes:
             say(f"{row.name}: {note}")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emofuse.errors import EmofuseError, OptionError, nearest_hint
 from emofuse.evaluation.runs import read_run
 from emofuse.models.bundle import read_bundle
-from emofuse.progress import Progress, silent
+from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.storage import write_json, write_text
 from emofuse.training.ablation_table import Ablation, Outcome, ablation_markdown, make_ablation
 from emofuse.training.recipe import Recipe, load_recipe
@@ -139,12 +139,21 @@ def ablate(
     return found
 
 
+def _named(progress: Progress, row: str) -> Progress:
+    """Show the row's name beside what its training tells."""
+
+    def hook(event: ProgressEvent) -> None:
+        progress(replace(event, values={"row": row, **event.values}))
+
+    return hook
+
+
 def _run(row: Row, folder: Path, progress: Progress) -> Outcome:
     place = folder / row.folder
     if row.recipe is None:
         return Outcome(row.name, row.overrides, place, None, None, row.reason)
     try:
-        train(row.recipe, place, progress)
+        train(row.recipe, place, _named(progress, row.name))
         model, _ = read_bundle(place / "bundle")
         parameters = sum(one.numel() for one in model.parameters())
         return Outcome(row.name, row.overrides, place, read_run(place), parameters)

@@ -93,12 +93,14 @@ class Ablation:
         rows: the full recipe first.
         protocol: that the runs share; empty where none finished.
         unit: what was paired.
+        notes: what concerns every row.
     """
 
     recipe: str
     rows: tuple[AblationRow, ...]
     protocol: str = ""
     unit: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> int:
@@ -112,6 +114,7 @@ class Ablation:
             "protocol": self.protocol,
             "unit": self.unit,
             "failed": self.failed,
+            "notes": list(self.notes),
             "rows": [asdict(row) for row in self.rows],
         }
 
@@ -133,13 +136,23 @@ def make_ablation(recipe: str, outcomes: Sequence[Outcome]) -> Ablation:
             pairs[place] = compare_runs([one.run, full]).pairs[0]
         except EmofuseError as error:
             rows[place] = _noted(rows[place], f"not compared: {error}")
+    shared = _shared_notes(pairs)
     corrected = dict(zip(pairs, holm([pair.p for pair in pairs.values()]), strict=True))
     for place, pair in pairs.items():
-        rows[place] = _compared(rows[place], pair, corrected[place])
+        told = tuple(note for note in pair.notes if note not in shared)
+        rows[place] = _compared(_noted(rows[place], *told), pair, corrected[place])
     _mark_equal(rows, outcomes)
     runs = [one.run for one in outcomes if one.run is not None]
     protocol = runs[0].stamp.protocol if runs else ""
-    return Ablation(recipe, tuple(rows), protocol, _unit(pairs))
+    return Ablation(recipe, tuple(rows), protocol, _unit(pairs), shared)
+
+
+def _shared_notes(pairs: dict[int, Pair]) -> tuple[str, ...]:
+    """Give the notes that every comparison has: they are told once."""
+    listed = [pair.notes for pair in pairs.values()]
+    if not listed:
+        return ()
+    return tuple(note for note in listed[0] if all(note in notes for notes in listed))
 
 
 def _unit(pairs: dict[int, Pair]) -> str:
@@ -168,7 +181,7 @@ def _noted(row: AblationRow, *notes: str) -> AblationRow:
 
 def _compared(row: AblationRow, pair: Pair, corrected: float) -> AblationRow:
     return replace(
-        _noted(row, *pair.notes),
+        row,
         difference=pair.difference,
         difference_low=pair.interval.low,
         difference_high=pair.interval.high,
@@ -189,7 +202,8 @@ def _mark_equal(rows: list[AblationRow], outcomes: Sequence[Outcome]) -> None:
             known.append((one.name, shares))
         else:
             same = NO_CHANGE if twin == outcomes[0].name else f"{NO_CHANGE} (as {twin})"
-            rows[place] = replace(rows[place], notes=(same, *rows[place].notes))
+            problems = tuple(one.run.problems)  # of the test there is nothing to say any more
+            rows[place] = replace(rows[place], notes=(same, *problems))
 
 
 def _probabilities(run: RunFolder) -> pd.DataFrame:
@@ -234,4 +248,5 @@ def ablation_markdown(ablation: Ablation) -> str:
     """Write the table as Markdown, with what it rests on."""
     stamps = sorted({row.stamp for row in ablation.rows if row.stamp})
     below = f"Protocol: {ablation.protocol or 'none'}. Runs: {', '.join(stamps) or 'none'}."
-    return f"{ablation_table(ablation).to_markdown()}\n\n{below}\n"
+    notes = "".join(f"\n\nEvery row: {note}." for note in ablation.notes)
+    return f"{ablation_table(ablation).to_markdown()}\n\n{below}{notes}\n"
