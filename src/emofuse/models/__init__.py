@@ -9,6 +9,7 @@ MODELS = Registry(
         "clipped-linear": "emofuse.models.clipped_linear:ClippedLinear",
         "mlp": "emofuse.models.mlp:MLP",
         "late-fusion": "emofuse.models.late_fusion:LateFusion",
+        "copenhagen": "emofuse.models.copenhagen:Copenhagen",
     },
 )
 """Every fusion model, by name."""
