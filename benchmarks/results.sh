@@ -13,12 +13,13 @@ for corpus in emodb ravdess nemo; do
   emofuse prepare "$corpus" "$data/$corpus" -o "$corpus.jsonl"
   emofuse doctor "$corpus.jsonl" || true # findings are printed; a complete copy has few
   emofuse audit "$corpus.jsonl" --protocol leave-one-speaker-out --scheme "${scheme[$corpus]}"
-  for audio in prosody "$whisper:layer=mean,pooling=mean+std"; do
+  for audio in prosody acoustic "$whisper:layer=mean,pooling=mean+std"; do
     emofuse encode "$corpus.jsonl" --audio "$audio"
   done
   emofuse encode "$corpus.jsonl" --text ngrams
   common=("data.manifest=$corpus.jsonl" "data.scheme=${scheme[$corpus]}")
   emofuse train prosody-linear "${common[@]}" -o "runs/$corpus-prosody"
+  emofuse train acoustic-linear "${common[@]}" -o "runs/$corpus-acoustic" # needs the extra opensmile
   if [ "$corpus" != ravdess ]; then # RAVDESS: EmoBox's folds below, which hold speakers apart too
     emofuse train whisper-linear "${common[@]}" "encoders.audio.name=$whisper" -o "runs/$corpus-whisper"
   fi
