@@ -56,7 +56,7 @@ def test_the_page_is_sound_and_self_contained(make_run):
     page = report_html([one_report(make_run())])
     found = parse(page)
     assert page.startswith("<!DOCTYPE html>")
-    assert len(found.sources) == 2
+    assert len(found.sources) == 3
     for source in found.sources:
         assert source.startswith("data:image/png;base64,")
         assert base64.b64decode(source.partition(",")[2])[:4] == b"\x89PNG"
@@ -97,7 +97,7 @@ def test_everything_is_escaped(make_run, make_frame):
         page = report_html(reports)
         found = parse(page)
         assert "script" not in found.tags
-        assert found.tags.count("img") == 2 * len(reports)
+        assert found.tags.count("img") == 3 * len(reports)
         assert evil in found.text
     for table in report_tables([report]):
         assert "<script>" not in table.to_markdown()

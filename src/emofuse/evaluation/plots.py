@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from emofuse.evaluation.metrics import mean_defined
 from emofuse.evaluation.runs import History
 
-__all__ = ["confusion_png", "curves_png"]
+__all__ = ["confusion_png", "curves_png", "figure_png"]
 
 DPI = 130
 LONGEST_LABEL = 16
@@ -52,7 +52,7 @@ def confusion_png(confusion: NDArray[np.int64], classes: Sequence[str]) -> bytes
     for row, column in np.ndindex(*counts.shape):
         share = float(shares[row, column]) if totals[row, 0] else None
         _cell(axes, (row, column), share, float(counts[row, column]))
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _cell(axes: Any, place: tuple[int, int], share: float | None, count: float) -> None:
@@ -95,7 +95,7 @@ def curves_png(histories: Sequence[History]) -> bytes | None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
-    return _png(figure)
+    return figure_png(figure)
 
 
 def _lines(axes: Any, histories: Sequence[History], line: tuple[str, str], each: bool) -> None:
@@ -120,7 +120,8 @@ def _short(name: str) -> str:
     return name if len(name) <= LONGEST_LABEL else name[: LONGEST_LABEL - 1] + "…"
 
 
-def _png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
+    """Render a figure; equal figures give equal bytes."""
     canvas = FigureCanvasAgg(figure)
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # a class may be called "$x"

@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from emofuse.evaluation.compare import distinct_names
+from emofuse.evaluation.confidence import Confidence, confidence_of, confidence_png
 from emofuse.evaluation.intervals import RESAMPLES
 from emofuse.evaluation.metrics import METRIC_NAMES, METRICS
 from emofuse.evaluation.plots import confusion_png, curves_png
@@ -46,6 +47,7 @@ class Report:
 
     run: RunFolder
     summary: Summary
+    confidence: Confidence
 
 
 def read_report(path: Path, resamples: int = RESAMPLES, seed: int = 0) -> Report:
@@ -55,7 +57,11 @@ def read_report(path: Path, resamples: int = RESAMPLES, seed: int = 0) -> Report
         WorkError: the directory or its predictions cannot be read.
     """
     run = read_run(path)
-    return Report(run, summarise(run.predictions, run.classes, resamples, seed))
+    return Report(
+        run,
+        summarise(run.predictions, run.classes, resamples, seed),
+        confidence_of(run.predictions, run.classes),
+    )
 
 
 def report_tables(reports: Sequence[Report]) -> list[Table]:
@@ -113,6 +119,7 @@ def report_json(reports: Sequence[Report]) -> dict[str, Any]:
                 "audit_stamp": report.run.stamp.line,
                 "test_openings": openings_of_test(report.run),
                 **report.summary.to_json(),
+                "confidence": report.confidence.to_json(),
                 "problems": list(report.run.problems),
             }
             for report in reports
@@ -179,9 +186,24 @@ def _section(report: Report, name: str, number: int) -> dict[str, Any]:
         "curves": None if curves is None else _data_uri(curves),
         "jobs": len(run.histories),
         "weights": _weights(summary),
+        "confidence": _confidence(report.confidence),
+        "confidence_png": _data_uri(confidence_png(report.confidence)),
         "recipe": _dump(run.recipe),
         "environment": _dump(run.environment),
     }
+
+
+def _confidence(found: Confidence) -> list[tuple[str, str]]:
+    answered = [
+        (f"answered at no more than {percent(risk)} % wrong", f"{percent(share)} %")
+        for risk, share in found.answered.items()
+    ]
+    return [
+        ("expected calibration error", f"{percent(found.calibration_error)} %"),
+        ("Brier score (0 best, 2 worst)", f"{found.brier:.3f}"),
+        ("negative log-likelihood", f"{found.likelihood:.3f} nats"),
+        *answered,
+    ]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
