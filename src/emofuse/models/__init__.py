@@ -9,6 +9,7 @@ MODELS = Registry(
         "clipped-linear": "emofuse.models.clipped_linear:ClippedLinear",
         "mlp": "emofuse.models.mlp:MLP",
         "late-fusion": "emofuse.models.late_fusion:LateFusion",
+        "foal-net": "emofuse.models.foal_net:FoalNet",
         "copenhagen": "emofuse.models.copenhagen:Copenhagen",
     },
 )

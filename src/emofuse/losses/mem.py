@@ -1,0 +1,210 @@
+"""Cross-modal emotion label matching: do the two halves of a pair carry the same emotion?
+
+Li et al., "Enhancing Modal Fusion by Alignment and Label Matching for Multimodal Emotion
+Recognition", Interspeech 2024. The pairs are drawn here, never in the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from emofuse.errors import OptionError
+from emofuse.layers.alignment import cosines
+from emofuse.losses.avel import Aligned, aligned
+from emofuse.losses.contract import LossContext, LossTerm, Targets
+from emofuse.models.contract import EmotionOutput
+from emofuse.options import Options
+
+__all__ = ["MEM", "MEMOptions", "draw", "matching_loss"]
+
+Negatives = Literal["sampled", "hardest", "uniform"]
+OTHER, SAME = 0, 1
+
+
+def draw(
+    similarities: Tensor,
+    allowed: Tensor,
+    how: Negatives = "sampled",
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Choose a partner for every row.
+
+    Args:
+        similarities: ``(rows, columns)``, temperature included; ``uniform`` does not look at them.
+        allowed: ``(rows, columns)`` bool.
+        how: ``sampled`` by the softmax over what is allowed, ``hardest`` (the most similar), or
+            ``uniform``.
+        generator: source of the draws; torch's own where there is none.
+
+    Returns:
+        ``(rows,)`` column numbers and ``(rows,)`` bool, False where nothing is allowed.
+
+    >>> draw(torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([[True, False, True]]), "hardest")
+    (tensor([2]), tensor([True]))
+    """
+    found = allowed.any(dim=1)
+    scores = torch.zeros_like(similarities) if how == "uniform" else similarities.detach()
+    scores = scores.float().masked_fill(~allowed, float("-inf"))
+    scores = scores.masked_fill(~found[:, None], 0.0)
+    if how == "hardest":
+        return scores.argmax(dim=1), found
+    shares = torch.softmax(scores, dim=1)
+    return torch.multinomial(shares, 1, generator=generator).squeeze(1), found
+
+
+def matching_loss(same: Tensor, other: Tensor, extra: Tensor | None = None) -> Tensor:
+    """Give the cross-entropy of matching, every anchor's positives together as one negative.
+
+    Args:
+        same: ``(anchors, 2)`` logits (other, same emotion) of the anchors' own pairs.
+        other: ``(anchors, 2)`` logits of their negative pairs.
+        extra: ``(anchors, 2)`` logits of second positives; rows of NaN where there is none.
+
+    Returns:
+        A scalar: the mean over anchors of half the positives' mean and half the negative.
+    """
+    ones = torch.full((len(same),), SAME, device=same.device)
+    positive = cross_entropy(same.float(), ones, reduction="none")
+    if extra is not None:
+        there = torch.isfinite(extra).all(dim=1)
+        safe = extra.float().masked_fill(~there[:, None], 0.0)
+        second = cross_entropy(safe, ones, reduction="none")
+        positive = torch.where(there, 0.5 * (positive + second), positive)
+    negative = cross_entropy(other.float(), torch.full_like(ones, OTHER), reduction="none")
+    return 0.5 * (positive + negative).mean()
+
+
+class MEMOptions(Options):
+    """Options of `MEM`.
+
+    Attributes:
+        negatives: how partners of another emotion are drawn (see `draw`).
+        positives: ``own``: an item's own pair; ``own+same_label``: also one with another item of
+            the same emotion, so that speaker, place and length do not give the answer away.
+        reuse_positive: take the own pairs as the model fused them for its answer; otherwise they
+            are fused again, which draws other dropout masks.
+        legacy: as released: an anchor without a negative gets a partner of its own label, called
+            a negative.
+    """
+
+    negatives: Negatives = "sampled"
+    positives: Literal["own", "own+same_label"] = "own"
+    reuse_positive: bool = True
+    legacy: bool = False
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """One direction: the modality that asks, the one that is asked, who may be whose partner."""
+
+    query: str
+    memory: str
+    similarities: Tensor
+    same: Tensor
+    complete: Tensor
+
+
+class MEM(LossTerm):
+    """Matching of labels across modalities, averaged over both directions.
+
+    Negatives come from the items of the batch in this process. Anchors that lack a modality, or for
+    which the batch has no negative, are left out. In training the draws come from torch's own
+    generator, which the run seeds; in evaluation mode from a seed of their own, the same each time.
+    """
+
+    options_type = MEMOptions
+
+    def __init__(self, options: MEMOptions, context: LossContext) -> None:
+        super().__init__(options, context)
+        self.chosen = options
+
+    def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:
+        """Give the loss of a batch; 0 where no anchor has a negative.
+
+        Raises:
+            OptionError: the model cannot fuse other pairs, or gives no projections to draw by.
+        """
+        if output.rematch is None:
+            raise OptionError(
+                "the loss 'mem' needs a model that fuses other pairs (foal-net with mem: true)"
+            )
+        device = targets.labels.device
+        generator = None if self.training else torch.Generator(device).manual_seed(0)
+        values = [
+            self._one(direction, output, generator)
+            for direction in self._directions(output, targets.labels)
+        ]
+        return torch.stack(values).mean()
+
+    def _directions(self, output: EmotionOutput, labels: Tensor) -> list[_Direction]:
+        prefix = "present:"
+        present = {k[len(prefix) :]: v for k, v in output.extras.items() if k.startswith(prefix)}
+        first, second = present
+        complete = present[first] & present[second]
+        same = labels[:, None] == labels[None, :]
+        if self.chosen.negatives == "uniform":
+            flat = torch.zeros_like(same, dtype=torch.float32)
+            parts = {}
+        else:
+            parts = aligned(output, "mem")
+            flat = _similarities(parts[first], parts[second], output.extras["scale"])
+        return [
+            _Direction(first, second, flat, same, complete),
+            _Direction(second, first, flat.T, same, complete),
+        ]
+
+    def _one(
+        self, at: _Direction, output: EmotionOutput, generator: torch.Generator | None
+    ) -> Tensor:
+        options = self.chosen
+        usable = at.complete[None, :].expand_as(at.same)
+        allowed = ~at.same & usable
+        if options.legacy:
+            allowed = torch.where(allowed.any(dim=1, keepdim=True), allowed, usable)
+        partners, found = draw(at.similarities, allowed, options.negatives, generator)
+        anchors = (found & at.complete).nonzero().squeeze(1)
+        own = output.extras[f"match:{at.query}"]
+        if not len(anchors):
+            return own.sum() * 0.0
+        if options.reuse_positive:
+            positive = own[anchors]
+        else:
+            positive = _matches(output, at, anchors, anchors)
+        negative = _matches(output, at, anchors, partners[anchors])
+        return matching_loss(positive, negative, self._second(at, output, anchors, generator))
+
+    def _second(
+        self,
+        at: _Direction,
+        output: EmotionOutput,
+        anchors: Tensor,
+        generator: torch.Generator | None,
+    ) -> Tensor | None:
+        """Logits of pairs with another item of the same label; rows of NaN where there is none."""
+        if self.chosen.positives == "own":
+            return None
+        others = ~torch.eye(len(at.same), dtype=torch.bool, device=at.same.device)
+        allowed = at.same & others & at.complete[None, :]
+        partners, found = draw(at.similarities, allowed, "uniform", generator)
+        there = found[anchors]
+        rows = anchors[there]
+        if not len(rows):
+            return None
+        logits = _matches(output, at, rows, partners[rows])
+        full = logits.new_full((len(anchors), 2), float("nan"))
+        return full.index_put((there.nonzero().squeeze(1),), logits)
+
+
+def _similarities(first: Aligned, second: Aligned, scale: Tensor) -> Tensor:
+    return cosines(first.rows.detach(), second.rows.detach()) * scale.detach()
+
+
+def _matches(output: EmotionOutput, at: _Direction, queries: Tensor, memories: Tensor) -> Tensor:
+    if output.rematch is None:
+        raise OptionError("the loss 'mem' needs a model that fuses other pairs")
+    return output.rematch({at.query: queries, at.memory: memories})[f"match:{at.query}"]
