@@ -41,7 +41,9 @@ class Dependence:
         return max(self.alone, self.order, self.company)
 
 
-def companion_effect(model: FusionModel, batch: Batch, items: Sequence[int]) -> Dependence:
+def companion_effect(
+    model: FusionModel, batch: Batch, items: Sequence[int], scales: Sequence[float] = SCALES
+) -> Dependence:
     """Measure how much the company of an item moves its logits.
 
     Padding is left as it is, so that nothing but the company changes.
@@ -50,6 +52,7 @@ def companion_effect(model: FusionModel, batch: Batch, items: Sequence[int]) -> 
         model: in the precision of the batch.
         batch: several items.
         items: rows to try.
+        scales: factors of the other items' features, for other company.
     """
     whole = answer(model, batch).logits
     spread = _spread(whole)
@@ -59,7 +62,7 @@ def companion_effect(model: FusionModel, batch: Batch, items: Sequence[int]) -> 
     for item in items:
         bare = answer(model, take_rows(batch, torch.tensor([item]))).logits
         alone = max(alone, _most(bare[0] - whole[item]))
-        for scale in SCALES:
+        for scale in scales:
             found = answer(model, _with_company(batch, item, scale)).logits
             company = max(company, _most(found[0] - whole[item]))
     return Dependence(alone / spread, _most(turned - whole[order]) / spread, company / spread)
@@ -117,7 +120,7 @@ def probe(bench: Bench) -> list[Verdict]:
         return [_finding(found, numbers)]
     moved = []
     for place in range(REDRAWS):
-        other = companion_effect(redraw(bench.subject, bench.seed + place), batch, items)
+        other = companion_effect(redraw(bench.subject, bench.seed + place), batch, items, ())
         if other.most > TOLERANCE:  # NaN is no evidence
             moved.append(other.most)
     if moved:

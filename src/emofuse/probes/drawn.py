@@ -47,7 +47,7 @@ def drawn_items(
     labels = rng.permutation(np.arange(items) % classes)
     modalities: dict[str, Ragged] = {}
     for name, dim in dims.items():
-        centres = rng.normal(scale=0.5, size=(classes, dim))
+        centres = rng.normal(scale=min(0.5, 2.0 / dim**0.5), size=(classes, dim))
         offset = rng.normal(scale=0.5, size=dim)
         scale = rng.uniform(0.5, 1.5, size=dim)
         longest = lengths.get(name, 1)

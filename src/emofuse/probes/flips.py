@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Union, get_args, get_origin
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from emofuse.options import Options
 
@@ -16,7 +16,7 @@ def other_values(options: type[Options], name: str, value: Any) -> list[Any]:
 
     Booleans are turned, literals exchanged, numbers doubled, halved and set to small ones; an
     option that may be None is also given None, and one that is None what its type allows. An
-    option of another type (a mapping, free text) has none.
+    option of another type (free text) has none.
 
     Args:
         options: the type of the options.
@@ -48,8 +48,11 @@ def _of(annotation: Any, value: Any) -> Iterator[Any]:
         yield from _floats(value)
     elif origin in (tuple, list, Sequence):
         yield from _lists(get_args(annotation), value)
-    elif origin is not None and get_args(annotation):  # Annotated and its like
+    elif origin is Annotated:
         yield from _of(get_args(annotation)[0], value)
+    elif origin in (dict, Mapping):
+        key, inner = get_args(annotation)
+        yield from ({one: 2} for one in _of(key, None) if inner in (int, float))
 
 
 def _integers(value: Any) -> Iterator[int]:
@@ -70,5 +73,5 @@ def _lists(inner: tuple[Any, ...], value: Any) -> Iterator[list[Any]]:
         for other in _of(kind, value[0]):
             yield [other, *value[1:]]
         yield list(value[:-1])
-    else:
-        yield [16]
+    elif inner:
+        yield from ([other] for other in _of(inner[0], None))

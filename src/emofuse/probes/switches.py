@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 from zlib import crc32
@@ -21,7 +21,7 @@ from emofuse.probes.bench import Bench, answer
 from emofuse.probes.flips import other_values
 from emofuse.probes.verdict import Verdict, shown_names
 
-__all__ = ["PROBE", "Flip", "flip_option", "probe", "same_results"]
+__all__ = ["PROBE", "Flip", "flip_option", "probe"]
 
 PROBE = "switches"
 TRIES = 8
@@ -53,21 +53,6 @@ class Flip:
     message: str = ""
 
 
-@dataclass(frozen=True)
-class _Results:
-    """Everything that must be equal: outputs and losses, in evaluation and in training."""
-
-    outputs: tuple[EmotionOutput, ...]
-    losses: tuple[Tensor, ...]
-
-
-def same_results(first: _Results, second: _Results) -> bool:
-    """Say whether two models give the same logits and losses, bit by bit."""
-    logits = zip(first.outputs, second.outputs, strict=True)
-    losses = zip(first.losses, second.losses, strict=True)
-    return all(_same(a.logits, b.logits) for a, b in logits) and all(_same(a, b) for a, b in losses)
-
-
 def _same(first: Tensor, second: Tensor) -> bool:
     return first.shape == second.shape and bool(
         ((first == second) | (first.isnan() & second.isnan())).all()
@@ -91,43 +76,58 @@ def flip_option(bench: Bench, name: str, base: FusionModel, options: Mapping[str
     values = other_values(type(base.options), name, value)[:TRIES]
     if not values:
         return Flip(name, "fixed", value)
-    wanted = _results(bench, _filled(base))
+    wanted = list(_results(bench, _filled(base)))
     tried: list[Any] = []
     extra, message, broken = 0, "", False
     for other in values:
         try:
             model = bench.fresh({**options, name: other})
-            acts = not same_results(wanted, _results(bench, _filled(model)))
-            if acts:
-                _share(base, model)
-                acts = not same_results(wanted, _results(bench, _filled(model)))
-                acts = acts or _starts_elsewhere(base, bench.fresh({**options, name: other}))
+            if _differs(bench, wanted, model) and _acts(bench, wanted, base, model):
+                return Flip(name, "acts", value, (*tried, other))
         except EmofuseError as error:
             message = str(error)
-            continue
         except BROKEN as error:
             broken, message = True, f"{type(error).__name__}: {error}"
-            continue
-        if acts:
-            return Flip(name, "acts", value, (*tried, other))
-        tried.append(other)
-        extra = max(extra, _size(model) - _size(base))
-    if tried:
+        else:
+            tried.append(other)
+            extra = max(extra, _size(model) - _size(base))
+    message = " ".join(message.split())[:200]
+    if _dead(value, tried):
         return Flip(name, "dead", value, tuple(tried), extra)
-    state: FlipState = "breaks" if broken else "refused"
-    return Flip(name, state, value, message=" ".join(message.split())[:200])
+    if not message:
+        return Flip(name, "fixed", value, tuple(tried))
+    return Flip(name, "breaks" if broken else "refused", value, tuple(tried), message=message)
 
 
-def _starts_elsewhere(base: FusionModel, model: FusionModel) -> bool:
-    """Say whether an option sets initial weights: same names and shapes, other values."""
+def _dead(value: Any, tried: Sequence[Any]) -> bool:
+    """Say whether equal results mean anything: None and the value it stands for are one value."""
+    told = [one for one in tried if one is not None]
+    return len(told) > (1 if value is None else 0)
+
+
+def _differs(bench: Bench, wanted: Sequence[Tensor], model: FusionModel) -> bool:
+    """Compare until the first difference."""
+    found = _results(bench, _filled(model))
+    return any(not _same(one, next(found, one)) for one in wanted)
+
+
+def _acts(bench: Bench, wanted: Sequence[Tensor], base: FusionModel, model: FusionModel) -> bool:
+    """Tell a difference of the network from one of the draws it began with."""
     mine, theirs = dict(base.named_parameters()), dict(model.named_parameters())
-    if {n: p.shape for n, p in mine.items()} != {n: p.shape for n, p in theirs.items()}:
-        return False
-    return any(not torch.equal(one, theirs[key]) for key, one in mine.items())
+    same_shapes = {n: p.shape for n, p in mine.items()} == {n: p.shape for n, p in theirs.items()}
+    if same_shapes:
+        return True  # same draws, or initial weights that the option sets
+    with torch.no_grad():
+        for name, one in theirs.items():
+            if name in mine and mine[name].shape == one.shape:
+                one.copy_(mine[name])
+    return _differs(bench, wanted, model)
 
 
 def _filled(model: FusionModel) -> FusionModel:
     """Give a copy whose matrices of zeros are drawn: a head that begins at 0 hides all else."""
+    if all(one.ndim < 2 or bool(one.any()) for one in model.parameters()):
+        return model
     copied = copy.deepcopy(model)
     with torch.no_grad():
         for name, one in copied.named_parameters():
@@ -137,29 +137,16 @@ def _filled(model: FusionModel) -> FusionModel:
     return copied
 
 
-def _share(base: FusionModel, model: FusionModel) -> None:
-    """Copy the parameters that both have in the same shape."""
-    given = dict(base.named_parameters())
-    with torch.no_grad():
-        for key, one in model.named_parameters():
-            if key in given and given[key].shape == one.shape:
-                one.copy_(given[key])
-
-
-def _results(bench: Bench, model: FusionModel) -> _Results:
+def _results(bench: Bench, model: FusionModel) -> Iterator[Tensor]:
+    """Give everything that must be equal: logits and losses, in evaluation and in training."""
     batch, targets = bench.batch(0)
-    batches = [batch]
-    if _may_lack(model):
-        batches.append(bench.lacking(batch, 1))
-    outputs: list[EmotionOutput] = []
-    losses: list[Tensor] = []
     objective = bench.terms(model)
-    for one in batches:
-        outputs.append(answer(model, one))
-        losses.append(_loss(bench, outputs[-1], objective, targets))
-        outputs.append(_in_training(bench, model, one))
-        losses.append(_loss(bench, outputs[-1], objective, targets))
-    return _Results(tuple(outputs), tuple(losses))
+    for number in range(2 if _may_lack(model) else 1):
+        one = bench.lacking(batch, number) if number else batch
+        for training in (False, True):
+            output = _in_training(bench, model, one) if training else answer(model, one)
+            yield output.logits
+            yield _loss(bench, output, objective, targets)
 
 
 def _may_lack(model: FusionModel) -> bool:

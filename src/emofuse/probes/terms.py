@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from emofuse.losses.contract import LossTerm, Targets
 from emofuse.models.build import seeded
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel
-from emofuse.probes.bench import Bench
+from emofuse.probes.bench import Bench, answer
 from emofuse.probes.verdict import Verdict, number, shown_names
 
 __all__ = ["PROBE", "TermFinding", "judge_term", "probe"]
@@ -21,6 +22,7 @@ __all__ = ["PROBE", "TermFinding", "judge_term", "probe"]
 PROBE = "loss"
 BATCHES = 4
 EDGES = (0.0, -1.0)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class TermFinding:
         values: its value on each batch.
         reaches: whether its gradient reaches a parameter of the model on any batch.
         stuck: its own parameters that get no gradient.
-        edges: own scalar -> what becomes of the term when training takes it there.
+        edges: what becomes of it when training takes a scalar to 0 or -1, where that is trouble.
     """
 
     values: tuple[float, ...]
@@ -85,35 +87,53 @@ def judge_term(
 def _edges(
     term: LossTerm, model: FusionModel, first: tuple[Batch, Targets], seed: int
 ) -> tuple[str, ...]:
-    """Put every scalar of the term to 0 and -1: training may, where nothing holds it back."""
+    """Put every scalar of the term, and of the model, to 0 and -1: training may take it there."""
     model.eval()
     batch, targets = first
-    scalars = [n for n, p in term.named_parameters() if p.requires_grad and p.numel() == 1]
-    if not scalars:
-        return ()
-    with torch.no_grad():
-        output: EmotionOutput = model(batch)
-    usual = _value(term, output, targets, seed)
+    usual = _value(term, answer(model, batch), targets, seed)
+    own = _scalars(term)
     told = []
-    for name in [*scalars, *(["all of them"] if len(scalars) > 1 else [])]:
+    for names in [*((name,) for name in own), *((tuple(own),) if len(own) > 1 else ())]:
         for edge in EDGES:
-            moved = copy.deepcopy(term)
-            for key, one in moved.named_parameters():
-                if key == name or (name == "all of them" and key in scalars):
-                    nn.init.constant_(one, edge)
-            found = _value(moved, output, targets, seed)
+            moved = _moved(term, names, edge)
+            found = _value(moved, answer(model, batch), targets, seed)
+            told += _trouble(" = ".join(names), edge, found, usual)
+    for name in _scalars(model):
+        for edge in EDGES:
+            found = _value(term, answer(_moved(model, (name,), edge), batch), targets, seed)
             if not math.isfinite(found):
-                told.append(f"at {name} = {edge:g} it is {found}")
-            elif found == 0.0 != usual:
-                told.append(f"at {name} = {edge:g} it is 0 and teaches nothing")
-            elif found < 0.0 < usual and edge < 0.0:
-                told.append(f"at {name} = {edge:g} it turns negative ({number(found)})")
+                told.append(f"at the model's {name} = {edge:g} it is {found}")
     return tuple(told)
 
 
+def _scalars(module: nn.Module) -> list[str]:
+    return [n for n, p in module.named_parameters() if p.requires_grad and p.numel() == 1]
+
+
+def _moved(module: ModuleT, names: tuple[str, ...], edge: float) -> ModuleT:
+    copied = copy.deepcopy(module)
+    for name, one in copied.named_parameters():
+        if name in names:
+            nn.init.constant_(one, edge)
+    return copied
+
+
+def _trouble(name: str, edge: float, found: float, usual: float) -> list[str]:
+    if not math.isfinite(found):
+        return [f"at {name} = {edge:g} it is {found}"]
+    if found == 0.0 != usual:
+        return [f"at {name} = {edge:g} it is 0 and teaches nothing"]
+    if found < 0.0 < usual and edge < 0.0:
+        return [f"at {name} = {edge:g} it turns negative ({number(found)})"]
+    return []
+
+
 def _value(term: LossTerm, output: EmotionOutput, targets: Targets, seed: int) -> float:
-    with seeded(seed), torch.no_grad():
-        found: Tensor = term(output, targets)
+    try:
+        with seeded(seed), torch.no_grad():
+            found: Tensor = term(output, targets)
+    except (RuntimeError, ValueError):  # a draw from shares that are no numbers
+        return math.nan
     return float(found)
 
 
