@@ -1,6 +1,6 @@
 """Peak memory of ``emofuse encode`` on N files and on ten times as many: it must stay flat.
 
-What grows is the list of utterances (about 6 kB each), never the audio or the features. Each size
+Neither the audio, the features nor the list of utterances is held in memory. Each size
 runs in a process of its own; the files are all different (what is alike is encoded once). The base
 is a process that loads the same encoder and encodes one file.
 
@@ -60,7 +60,7 @@ def peak_megabytes(manifest: Path, audio: str) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--files", type=int, default=150)
+    parser.add_argument("--files", type=int, default=300)
     parser.add_argument("--audio", default="logmel:granularity=frames")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
