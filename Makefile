@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS ?= dev,opensmile,audformat,tracking
+EXTRAS ?= dev,opensmile,audformat,tracking,video,augment
 READY := $(VENV)/.ready
 export TOKENIZERS_PARALLELISM = false
 

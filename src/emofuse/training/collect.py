@@ -60,7 +60,8 @@ def metrics_note(
 ) -> dict[str, Any]:
     """Give what goes into ``metrics.json``: the summary, and how far it can be believed."""
     best = best_job(results)
-    notes = dict.fromkeys(str(n) for result in results for n in result.note["notes"])
+    said = (str(note) for result in results for note in result.note["notes"])
+    notes = dict.fromkeys((*data.remarks, *said))
     return {
         "protocol": audit.protocol,
         "stamp": audit.stamp,

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emofuse.augment.draw import Draw
 from emofuse.errors import FeatureError
+from emofuse.features.augmented import Views, make_views
 from emofuse.features.encode import load_table
 from emofuse.features.store import FeatureStore
 from emofuse.features.table import FeatureTable
@@ -53,6 +55,9 @@ class RunData:
         manifest: the utterances of the folds, labelled.
         scheme: the label scheme.
         dev_by: what the protocol cuts dev by; inner folds are cut the same way.
+        views: changed copies of the items that some fold learns from or chooses by.
+        draws: what the views are, as written to ``augmentation.jsonl``.
+        remarks: what a reader of the numbers should know.
     """
 
     table: FeatureTable
@@ -62,12 +67,17 @@ class RunData:
     manifest: Manifest
     scheme: LabelScheme
     dev_by: str = "auto"
+    views: Views | None = None
+    draws: tuple[Draw, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def parts(self, fold: Fold) -> tuple[Part, Part | None]:
         """Give train and dev of a fold, with labels; groups are numbered over both together."""
         learnt = [self.manifest[name] for name in (*fold.train, *fold.dev)]
         rows = self.table.rows([u.id for u in learnt])
-        whole = Part(rows, make_targets(learnt, self.scheme), group_numbers(learnt, self.dev_by))
+        views = None if self.views is None else self.views.take(rows)
+        targets = make_targets(learnt, self.scheme)
+        whole = Part(rows, targets, group_numbers(learnt, self.dev_by), views)
         cut = len(fold.train)
         everything = torch.arange(len(learnt))
         dev = whole.take(everything[cut:]) if fold.dev else None
@@ -108,9 +118,8 @@ def gather(
     used = {name for fold in folds for name in (*fold.train, *fold.dev, *fold.test)}
     needed = manifest.filter(lambda u: u.id in used)
     device = recipe.trainer.device if recipe.trainer.device != "mps" else "cpu"
-    table = load_table(
-        needed, recipe.encoders, FeatureStore(Path(recipe.data.store)), progress, device=device
-    )
+    store = FeatureStore(Path(recipe.data.store))
+    table = load_table(needed, recipe.encoders, store, progress, device=device)
     _check_finite(table)
     lengths = {name: part.lengths for name, part in table.modalities.items()}
     present = torch.stack([length > 0 for length in lengths.values()]).any(dim=0)
@@ -130,15 +139,37 @@ def gather(
         "manifest_sha256": _manifest_hash(needed),
         "features_sha256": _features_hash(table),
     }
+    kept_folds = tuple(_without(fold, kept) for fold in folds)
+    views: Views | None = None
+    draws: tuple[Draw, ...] = ()
+    if recipe.augment.makes_views or recipe.augment.specaugment:
+        views, draws, failed = make_views(
+            needed,
+            {name for fold in kept_folds for name in (*fold.train, *fold.dev)},
+            recipe.augment,
+            recipe.encoders,
+            store,
+            progress=progress,
+            device=device,
+        )
+        note["augmentation"] = _views_note(draws, failed)
     return RunData(
         table,
-        tuple(_without(fold, kept) for fold in folds),
+        kept_folds,
         SealedTest(needed),
         note,
         needed,
         recipe.data.label_scheme,
         str(recipe.protocol.get("dev_by", "auto")),
+        views,
+        draws,
+        recipe.augment.notes(),
     )
+
+
+def _views_note(draws: tuple[Draw, ...], failed: dict[str, str]) -> dict[str, Any]:
+    lines = "\n".join(draw.model_dump_json() for draw in draws)
+    return {"draws": len(draws), "sha256": sha256_text(lines), "failed": failed}
 
 
 def _without(fold: Fold, kept: set[str]) -> Fold:

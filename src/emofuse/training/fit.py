@@ -18,6 +18,7 @@ from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import Objective, build_objective
 from emofuse.models.build import build_model, seeded
 from emofuse.models.contract import FusionModel, ModelSpec
+from emofuse.training.augmenting import training_feeder
 from emofuse.training.checkpoint import load_state, save_state, under
 from emofuse.training.feeder import Feeder
 from emofuse.training.judge import Recognised, better_is_higher, judge, recognise
@@ -110,7 +111,7 @@ class Fit:
         self.classes = blueprint.classes
         self.device = next(iter(table.modalities.values())).values.device
         self._table = table
-        feeder = Feeder(table, train.rows)
+        feeder = training_feeder(table, train)
         targets = _to(train.targets, self.device)
         self.dev = dev if dev is not None and len(dev) else None
         spec = ModelSpec(table.dims, len(blueprint.classes))

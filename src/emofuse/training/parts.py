@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from emofuse.errors import OptionError
+from emofuse.features.augmented import Views
 from emofuse.labels import LabelScheme
 from emofuse.losses.contract import Targets
 from emofuse.manifest import Utterance
@@ -26,18 +27,21 @@ class Part:
         rows: ``(items,)`` long, their rows in the feature table.
         targets: what each should be.
         groups: ``(items,)`` long, who said it: items of one group are never on both sides of a cut.
+        views: changed copies of the items, to be learned from in their place; None = none.
     """
 
     rows: Tensor
     targets: Targets
     groups: Tensor
+    views: Views | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def take(self, index: Tensor) -> Part:
         """Select items."""
-        return Part(self.rows[index], self.targets.take(index), self.groups[index])
+        views = None if self.views is None else self.views.take(index)
+        return Part(self.rows[index], self.targets.take(index), self.groups[index], views)
 
     def join(self, other: Part) -> Part:
         """Put two parts together."""
@@ -46,8 +50,14 @@ class Part:
             _cat(self.targets.soft, other.targets.soft),
             _cat(self.targets.vad, other.targets.vad),
         )
+        views = None
+        if self.views is not None and other.views is not None:
+            views = self.views.join(other.views)
         return Part(
-            torch.cat([self.rows, other.rows]), targets, torch.cat([self.groups, other.groups])
+            torch.cat([self.rows, other.rows]),
+            targets,
+            torch.cat([self.groups, other.groups]),
+            views,
         )
 
 

@@ -9,8 +9,10 @@ from typing import Any, Self
 import yaml
 from pydantic import Field, field_validator, model_validator
 
+from emofuse.augment.policy import AugmentOptions
 from emofuse.encoders.contract import EncoderSpec
 from emofuse.errors import OptionError, UsageError, nearest_hint, shorten
+from emofuse.features.augmented import check_augmentation
 from emofuse.features.store import DEFAULT_STORE
 from emofuse.labels import LabelScheme, get_scheme
 from emofuse.losses.objective import parse_terms
@@ -96,6 +98,7 @@ class Recipe(Options):
         model: ``name`` and the model's own options, resolved.
         objective: the loss terms: ``name``, ``weight`` and the loss's own options, resolved.
         protocol: ``name`` and the protocol's own options, resolved.
+        augment: how training items are changed; nothing else ever is.
         trainer: how the model is fitted.
         seeds: one training a fold and seed.
         published: what the paper reports for this configuration.
@@ -110,6 +113,7 @@ class Recipe(Options):
     model: dict[str, Any] = Field(default_factory=lambda: {"name": "linear"})
     objective: tuple[dict[str, Any], ...] = ({"name": "cross-entropy"},)
     protocol: dict[str, Any]
+    augment: AugmentOptions = AugmentOptions()
     trainer: TrainerOptions = TrainerOptions()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     published: Published | None = None
@@ -156,6 +160,7 @@ class Recipe(Options):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        check_augmentation(self.augment, self.encoders, self.trainer.optimiser)
         wrong = [seed for seed in self.seeds if not 0 <= seed < 1 << 32]
         if wrong:
             raise ValueError(f"seed {wrong[0]} is outside 0 to {(1 << 32) - 1}")

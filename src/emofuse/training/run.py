@@ -13,7 +13,7 @@ from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.protocols.audit import Audit, audit
 from emofuse.protocols.build import make_folds
 from emofuse.protocols.contract import Fold
-from emofuse.storage import read_json, sha256_text, write_json
+from emofuse.storage import read_json, sha256_text, write_json, write_text
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.fit import Blueprint
@@ -83,6 +83,9 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         data = gather(recipe, manifest, folds, progress)
         keep_or_compare(folder / "folds.json", _folds_note(data.folds), "the folds")
         keep_or_compare(folder / "data.json", data.note, "manifest or features")
+        if data.draws:
+            lines = (draw.model_dump_json() + "\n" for draw in data.draws)
+            write_text(folder / "augmentation.jsonl", "".join(lines))
         jobs = make_jobs(data.folds, recipe.seeds, folder / "jobs")
         _train_all(recipe, data, jobs, folder, progress)
         metrics = _collect(recipe, data, jobs, folder, found)

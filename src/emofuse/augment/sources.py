@@ -1,0 +1,108 @@
+"""Folders of noises and of impulse responses."""
+
+from __future__ import annotations
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from emofuse.errors import MediaError
+from emofuse.media.audio import AUDIO_EXTENSIONS, FloatArray, read_audio
+from emofuse.storage import sha256_file
+
+__all__ = ["Sources"]
+
+DIGITS = 16
+
+
+class Sources:
+    """Where recorded noises and impulse responses lie.
+
+    Args:
+        noise: folder of noises. Of a copy of MUSAN its part ``noise`` is taken: never speech.
+        responses: folder of impulse responses.
+    """
+
+    def __init__(
+        self, noise: Path | str | None = None, responses: Path | str | None = None
+    ) -> None:
+        self._folders = {
+            "noise": None if noise is None else _environment(Path(noise)),
+            "responses": None if responses is None else Path(responses),
+        }
+
+    def has(self, kind: str) -> bool:
+        """Tell whether there is a folder of this kind (``noise``, ``responses``)."""
+        return self._folders[kind] is not None
+
+    @cached_property
+    def noises(self) -> tuple[str, ...]:
+        """Noise files below their folder, sorted.
+
+        Raises:
+            MediaError: there is none.
+        """
+        return self._list("noise")
+
+    @cached_property
+    def responses(self) -> tuple[str, ...]:
+        """Impulse responses below their folder, sorted.
+
+        Raises:
+            MediaError: there is none.
+        """
+        return self._list("responses")
+
+    def _list(self, kind: str) -> tuple[str, ...]:
+        folder = self._folder(kind)
+        found = sorted(
+            path.relative_to(folder).as_posix()
+            for path in folder.rglob("*")
+            if path.suffix.lower() in AUDIO_EXTENSIONS and path.is_file()
+        )
+        if not found:
+            raise MediaError(f"{folder} holds no audio to take as {kind}")
+        return tuple(found)
+
+    def _folder(self, kind: str) -> Path:
+        folder = self._folders[kind]
+        if folder is None:
+            raise MediaError(f"no folder of {kind} is given; set augment.{kind}")
+        return folder
+
+    def digest(self, kind: str, name: str) -> str:
+        """Give the first 16 hexadecimal digits of a file's SHA-256."""
+        return _digest(self._folder(kind) / name)
+
+    def read(self, kind: str, name: str, sha256: str | None, rate: int) -> FloatArray:
+        """Read a file that a record names.
+
+        Raises:
+            MediaError: it cannot be read, lies outside the folder, or has changed since.
+        """
+        folder = self._folder(kind)
+        path = folder / name
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise MediaError(f"{name} leaves the folder {folder}")
+        if not path.is_file():
+            raise MediaError(f"{path} is missing; a record of augmentation names it")
+        if sha256 is not None and _digest(path) != sha256:
+            raise MediaError(f"{path} has changed since it was recorded (hash {sha256})")
+        return read_audio(path, rate)
+
+
+def _environment(folder: Path) -> Path:
+    inner = folder / "noise"
+    return inner if inner.is_dir() and (folder / "speech").is_dir() else folder
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path) -> str:
+    return sha256_file(path)[:DIGITS]
+
+
+def looped(wave: FloatArray, samples: int, offset: float) -> FloatArray:
+    """Take ``samples`` from a share of the way into a sound on, beginning again at its end."""
+    start = int(offset * len(wave))
+    return np.take(wave, np.arange(start, start + samples), mode="wrap")
