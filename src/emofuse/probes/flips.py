@@ -33,12 +33,24 @@ def other_values(options: type[Options], name: str, value: Any) -> list[Any]:
 
 def _of(annotation: Any, value: Any) -> Iterator[Any]:
     origin = get_origin(annotation)
+    inner = get_args(annotation)
     if origin in (Union, types.UnionType):
-        for inner in get_args(annotation):
-            yield from _of(inner, value)
+        for one in inner:
+            yield from _of(one, value)
     elif origin is Literal:
-        yield from get_args(annotation)
-    elif annotation is type(None):
+        yield from inner
+    elif origin is Annotated:
+        yield from _of(inner[0], value)
+    elif origin in (tuple, list, Sequence):
+        yield from _lists(inner, value)
+    elif origin in (dict, Mapping):
+        yield from ({key: 2} for key in _of(inner[0], None) if inner[1] in (int, float))
+    else:
+        yield from _plain(annotation, value)
+
+
+def _plain(annotation: Any, value: Any) -> Iterator[Any]:
+    if annotation is type(None):
         yield None
     elif annotation is bool:
         yield from (True, False)
@@ -46,13 +58,6 @@ def _of(annotation: Any, value: Any) -> Iterator[Any]:
         yield from _integers(value)
     elif annotation is float:
         yield from _floats(value)
-    elif origin in (tuple, list, Sequence):
-        yield from _lists(get_args(annotation), value)
-    elif origin is Annotated:
-        yield from _of(get_args(annotation)[0], value)
-    elif origin in (dict, Mapping):
-        key, inner = get_args(annotation)
-        yield from ({one: 2} for one in _of(key, None) if inner in (int, float))
 
 
 def _integers(value: Any) -> Iterator[int]:

@@ -59,7 +59,13 @@ def _same(first: Tensor, second: Tensor) -> bool:
     )
 
 
-def flip_option(bench: Bench, name: str, base: FusionModel, options: Mapping[str, Any]) -> Flip:
+def flip_option(
+    bench: Bench,
+    name: str,
+    base: FusionModel,
+    options: Mapping[str, Any],
+    wanted: Sequence[Tensor] = (),
+) -> Flip:
     """Give one option other values until one makes a difference.
 
     A model with another value is compared twice: with its own initial weights, and with those of
@@ -71,12 +77,13 @@ def flip_option(bench: Bench, name: str, base: FusionModel, options: Mapping[str
         name: of the option.
         base: the model as it is; not changed.
         options: all options in force, as JSON would hold them.
+        wanted: what the base gives, where that is known already.
     """
     value = options[name]
     values = other_values(type(base.options), name, value)[:TRIES]
     if not values:
         return Flip(name, "fixed", value)
-    wanted = list(_results(bench, _filled(base)))
+    wanted = wanted or list(_results(bench, _filled(base)))
     tried: list[Any] = []
     extra, message, broken = 0, "", False
     for other in values:
@@ -180,7 +187,8 @@ def probe(bench: Bench) -> list[Verdict]:
     if not options:
         return [Verdict(PROBE, "not applicable", "", "the model has no options")]
     base = bench.fresh()
-    flips = [flip_option(bench, name, base, options) for name in options]
+    wanted = list(_results(bench, _filled(base)))
+    flips = [flip_option(bench, name, base, options, wanted) for name in options]
     flips = _waiting(bench, flips, options)
     return [*(_finding(one) for one in flips if one.state in ("dead", "breaks")), *_fine(flips)]
 
