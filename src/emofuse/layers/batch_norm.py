@@ -40,44 +40,28 @@ class MaskedBatchNorm(nn.Module):
             values: ``(batch, channels, height, time)``.
             mask: ``(batch, time)`` bool; None = every column is real.
         """
-        if mask is None:
-            return nn.functional.batch_norm(
-                values,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                self.training,
-                self.momentum,
-                self.eps,
-            )
-        real = mask[:, None, None, :]
+        if mask is None or bool(mask.all()):
+            return self._plain(values)
         if not self.training:
-            found = nn.functional.batch_norm(
-                values,
-                self.running_mean,
-                self.running_var,
-                self.weight,
-                self.bias,
-                training=False,
-                eps=self.eps,
-            )
-            return found.masked_fill(~real, 0.0)
-        mean, variance = self._batch_statistics(values.float(), real)
-        scale = self.weight * (variance + self.eps).rsqrt()
-        shift = self.bias - mean * scale
-        found = values * scale[:, None, None] + shift[:, None, None]
-        return found.to(values.dtype).masked_fill(~real, 0.0)
+            return self._plain(values).masked_fill(~mask[:, None, None, :], 0.0)
+        batch, channels, height, time = values.shape
+        columns = values.permute(0, 3, 2, 1)[mask]  # (real columns, height, channels)
+        if not len(columns):
+            return torch.zeros_like(values)
+        found = self._plain(columns.reshape(-1, channels)).view(-1, height, channels)
+        normal = found.new_zeros(batch, time, height, channels)
+        normal[mask] = found
+        return normal.permute(0, 3, 2, 1)
 
-    def _batch_statistics(self, values: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
-        count = (real.sum() * values.shape[2]).clamp_min(1)
-        clean = values.masked_fill(~real, 0.0)
-        mean = clean.sum(dim=(0, 2, 3)) / count
-        centred = (clean - mean[:, None, None]).masked_fill(~real, 0.0)
-        variance = centred.square().sum(dim=(0, 2, 3)) / count
-        with torch.no_grad():
-            if bool(real.any()):
-                unbiased = variance * count / (count - 1).clamp_min(1)
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(unbiased, self.momentum)
-        return mean, variance
+    def _plain(self, values: Tensor) -> Tensor:
+        """Normalise the second dimension over all others."""
+        return nn.functional.batch_norm(
+            values,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            self.training,
+            self.momentum,
+            self.eps,
+        )
