@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,12 +14,12 @@ from emofuse.features.table import FeatureTable
 from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import Objective, build_objective
 from emofuse.models.build import build_model, seeded
-from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec, Sequences
+from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
 from emofuse.probes.drawn import LENGTHS, drawn_items
 from emofuse.training.feeder import Feeder, hide_modalities
 from emofuse.training.parts import Part
 
-__all__ = ["Bench", "answer", "as_double", "double", "gather_rows"]
+__all__ = ["Bench", "answer", "gather_rows"]
 
 STEPS = 12
 RATE = 1e-3
@@ -163,13 +162,3 @@ def answer(model: FusionModel, batch: Batch) -> EmotionOutput:
     with torch.no_grad():
         output: EmotionOutput = model(batch)
     return output
-
-
-def double(batch: Batch) -> Batch:
-    """Give a batch in 64 bits."""
-    return Batch({n: Sequences(p.values.double(), p.mask) for n, p in batch.modalities.items()})
-
-
-def as_double(model: FusionModel) -> FusionModel:
-    """Give a copy of a model in 64 bits, so that rounding explains no difference."""
-    return copy.deepcopy(model).double().eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,14 +11,14 @@ from torch import Tensor
 
 from emofuse.models.build import seeded
 from emofuse.models.contract import Batch, FusionModel, Sequences
-from emofuse.probes.bench import Bench, answer, as_double, double
+from emofuse.probes.bench import Bench
+from emofuse.probes.precision import Precise, precise
 from emofuse.probes.verdict import Verdict, number
 
 __all__ = ["PROBE", "Dependence", "companion_effect", "probe", "redraw", "take_rows"]
 
 PROBE = "batch"
-TOLERANCE = 1e-6
-REDRAWS = 8
+REDRAWS = 12
 SCALES = (0.0, 0.01, 1.0, 100.0)
 
 
@@ -42,28 +43,28 @@ class Dependence:
 
 
 def companion_effect(
-    model: FusionModel, batch: Batch, items: Sequence[int], scales: Sequence[float] = SCALES
+    model: Precise, batch: Batch, items: Sequence[int], scales: Sequence[float] = SCALES
 ) -> Dependence:
     """Measure how much the company of an item moves its logits.
 
     Padding is left as it is, so that nothing but the company changes.
 
     Args:
-        model: in the precision of the batch.
+        model: in 64 bits, if it can be.
         batch: several items.
         items: rows to try.
         scales: factors of the other items' features, for other company.
     """
-    whole = answer(model, batch).logits
+    whole = model.logits(batch)
     spread = _spread(whole)
     order = torch.arange(len(batch)).flip(0)
-    turned = answer(model, take_rows(batch, order)).logits
+    turned = model.logits(take_rows(batch, order))
     alone, company = 0.0, 0.0
     for item in items:
-        bare = answer(model, take_rows(batch, torch.tensor([item]))).logits
+        bare = model.logits(take_rows(batch, torch.tensor([item])))
         alone = max(alone, _most(bare[0] - whole[item]))
         for scale in scales:
-            found = answer(model, _with_company(batch, item, scale)).logits
+            found = model.logits(_with_company(batch, item, scale))
             company = max(company, _most(found[0] - whole[item]))
     return Dependence(alone / spread, _most(turned - whole[order]) / spread, company / spread)
 
@@ -77,7 +78,7 @@ def _with_company(batch: Batch, item: int, scale: float) -> Batch:
     """Put an item first and scale the others."""
     rest = [row for row in range(len(batch)) if row != item]
     chosen = take_rows(batch, torch.tensor([item, *rest]))
-    factor = torch.full((len(batch), 1, 1), scale, dtype=torch.float64)
+    factor = torch.full((len(batch), 1, 1), scale)
     factor[0] = 1.0
     return Batch({n: Sequences(p.values * factor, p.mask) for n, p in chosen.modalities.items()})
 
@@ -95,7 +96,7 @@ def redraw(model: FusionModel, seed: int) -> FusionModel:
 
     Matrices are drawn with the spread they have, vectors (gains, offsets) with a spread of 1.
     """
-    copied = as_double(model)
+    copied = copy.deepcopy(model)
     with seeded(seed), torch.no_grad():
         for one in copied.parameters():
             if one.ndim >= 2:
@@ -108,37 +109,40 @@ def redraw(model: FusionModel, seed: int) -> FusionModel:
 
 def probe(bench: Bench) -> list[Verdict]:
     """Look at the model as it is and at others of the same build."""
-    batch = double(bench.batch(0)[0])
+    batch, _ = bench.batch(0)
     items = range(0, len(batch), max(1, len(batch) // 4))
-    found = companion_effect(as_double(bench.subject), batch, items)
+    model = precise(bench.subject, batch)
+    found = companion_effect(model, batch, items)
     numbers: dict[str, float] = {
         "alone": found.alone,
         "order": found.order,
         "company": found.company,
     }
-    if found.most > TOLERANCE:
-        return [_finding(found, numbers)]
+    if found.most > model.tolerance:
+        return [_finding(found, numbers, model.tolerance)]
     moved = []
     for place in range(REDRAWS):
-        other = companion_effect(redraw(bench.subject, bench.seed + place), batch, items, ())
-        if other.most > TOLERANCE:  # NaN is no evidence
+        drawn = precise(redraw(bench.subject, bench.seed + place), batch)
+        other = companion_effect(drawn, batch, items, ())
+        if other.most > drawn.tolerance:  # NaN is no evidence
             moved.append(other.most)
     if moved:
         return [_hidden_finding(moved, numbers)]
-    why = f"alone, in any order and in any company the same (to {number(TOLERANCE)} of the spread)"
+    share = number(model.tolerance)
+    why = f"alone, in any order and in any company the same (to {share} of the spread)"
     return [Verdict(PROBE, "ok", "company", why, numbers=numbers)]
 
 
 ADVICE = "take statistics of the item, not of the batch; until then recognise one item at a time"
 
 
-def _finding(found: Dependence, numbers: dict[str, float]) -> Verdict:
+def _finding(found: Dependence, numbers: dict[str, float], tolerance: float) -> Verdict:
     ways = {
         "alone": found.alone,
         "in another order": found.order,
         "in other company": found.company,
     }
-    told = ", ".join(f"{name} by {number(v)}" for name, v in ways.items() if v > TOLERANCE)
+    told = ", ".join(f"{name} by {number(v)}" for name, v in ways.items() if v > tolerance)
     why = f"the logits of an utterance change {told} (shares of their spread)"
     return Verdict(PROBE, "finding", "company", why, ADVICE, numbers)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from emofuse.models.contract import Batch, FusionModel, Sequences
-from emofuse.probes.bench import Bench, answer, as_double, double
+from emofuse.models.contract import Batch, Sequences
+from emofuse.probes.bench import Bench
+from emofuse.probes.precision import Precise, precise
 from emofuse.probes.verdict import Verdict, number
 
 __all__ = ["PROBE", "pad", "padding_effect", "probe"]
 
 PROBE = "padding"
-TOLERANCE = 1e-6
 MORE = 7
 LOUD = 10.0
 
@@ -37,24 +37,24 @@ def pad(batch: Batch, name: str, frames: int, fill: float, seed: int = 0) -> Bat
 
 
 def padding_effect(
-    model: FusionModel, batch: Batch, name: str, frames: int = MORE, fill: float = 0.0
+    model: Precise, batch: Batch, name: str, frames: int = MORE, fill: float = 0.0
 ) -> float:
     """Measure how far more padding moves the logits, as a share of their spread."""
-    before = answer(model, batch).logits
-    after = answer(model, pad(batch, name, frames, fill)).logits
+    before = model.logits(batch)
+    after = model.logits(pad(batch, name, frames, fill))
     return float((after - before).abs().max()) / max(float(before.std()), 1e-12)
 
 
 def probe(bench: Bench) -> list[Verdict]:
     """Judge every modality."""
-    batch = double(bench.batch(0)[0])
-    model = as_double(bench.subject)
+    batch, _ = bench.batch(0)
+    model = precise(bench.subject, batch)
     lines = []
     for name in batch.modalities:
         longer = padding_effect(model, batch, name)
         content = padding_effect(model, batch, name, MORE, LOUD)
         numbers = {"longer": longer, "content": content}
-        if max(longer, content) <= TOLERANCE:
+        if max(longer, content) <= model.tolerance:
             why = f"{MORE} more padded frames, empty or filled, change nothing"
             lines.append(Verdict(PROBE, "ok", name, why, numbers=numbers))
             continue
