@@ -10,6 +10,7 @@ ENCODERS = Registry(
         "acoustic": "emofuse.encoders.acoustic:Acoustic",
         "prosody": "emofuse.encoders.prosody:Prosody",
         "ngrams": "emofuse.encoders.ngrams:NGrams",
+        "arrays": "emofuse.encoders.arrays:Arrays",
     },
 )
 """Every built-in encoder, by name; any other name is a Hugging Face hub name or a local folder."""

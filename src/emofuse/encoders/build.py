@@ -19,7 +19,7 @@ def load_encoder(modality: Modality, spec: EncoderSpec, device: str = "cpu") -> 
     """Build the encoder that a spec names; weights are read when it first encodes.
 
     Args:
-        modality: ``audio`` or ``text``.
+        modality: ``audio``, ``text`` or ``video``.
         spec: a built-in name, a local folder or a Hugging Face hub name, with its options.
         device: ``cpu``, ``cuda`` or ``auto``.
 
@@ -48,7 +48,9 @@ def load_encoder(modality: Modality, spec: EncoderSpec, device: str = "cpu") -> 
 
         encoder = HFText(spec, device)
     else:
-        raise OptionError(f"no {modality} encoder {spec.name!r}; video features are imported")
+        from emofuse.encoders.clip_video import load_video
+
+        encoder = load_video(spec, device)
     if encoder.modality != modality:
         raise OptionError(f"encoder {spec.name!r} is for {encoder.modality}, not for {modality}")
     return encoder

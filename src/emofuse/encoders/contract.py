@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
@@ -18,6 +19,7 @@ from emofuse.options import Options, parse_yaml
 __all__ = ["Encoder", "EncoderSpec", "FloatArray", "Item", "Provenance"]
 
 FloatArray = NDArray[np.float32]
+CROP_PATTERN = r"^(whole|left|right|centre|face|\d{1,5}x\d{1,5}\+\d{1,5}\+\d{1,5})$"
 
 
 class EncoderSpec(Options):
@@ -35,7 +37,12 @@ class EncoderSpec(Options):
         stride: so many successive frames are averaged into one (``frames`` only): a slower, shorter
             sequence; the last may rest on fewer.
         precision: ``auto`` takes bfloat16 where the processor is fast at it, else ``fp32``.
-        dim: size of the vector, for encoders that let one choose (``ngrams``).
+        dim: size of the vector, for encoders that let one choose (``ngrams``, ``arrays``).
+        crop: part of a video frame that is looked at: ``whole``, ``left``, ``right``, ``centre``,
+            ``face``, or a box in pixels, ``WIDTHxHEIGHT+LEFT+TOP``.
+        every: keep the first of so many video frames.
+        fps: keep at most so many video frames a second.
+        max_frames: look at the first so many frames alone (video).
     """
 
     name: str = Field(min_length=1, max_length=500)
@@ -46,6 +53,10 @@ class EncoderSpec(Options):
     stride: int = Field(default=1, ge=1, le=1000)
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     dim: int | None = Field(default=None, ge=8, le=1 << 20)
+    crop: str = Field(default="whole", pattern=CROP_PATTERN)
+    every: int = Field(default=1, ge=1, le=10_000)
+    fps: float | None = Field(default=None, gt=0.0, le=1000.0)
+    max_frames: int | None = Field(default=None, ge=1, le=1_000_000)
 
     @field_validator("name")
     @classmethod
@@ -103,11 +114,16 @@ class Item:
         id: for messages.
         waveform: ``(samples,)`` float32 in [-1, 1] at `Encoder.sample_rate`, for audio.
         text: for text.
+        video: path of a video file, or of an array in its place, for video.
+        start, end: seconds, where the video is a slice of its file.
     """
 
     id: str
     waveform: FloatArray | None = None
     text: str | None = None
+    video: Path | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 class Encoder(ABC):

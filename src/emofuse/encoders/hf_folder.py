@@ -186,12 +186,13 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_model(folder: ModelFolder, **options: Any) -> Any:
+def read_model(folder: ModelFolder, architecture: Any = None, **options: Any) -> Any:
     """Read a model's weights in fp32, for inference.
 
     Args:
         folder: the model.
-        options: passed on to ``AutoModel.from_pretrained``.
+        architecture: a class of transformers; ``AutoModel`` unless told.
+        options: passed on to its ``from_pretrained``.
 
     Raises:
         EncoderError: the weights are missing, damaged, incomplete, or need code of their own.
@@ -201,7 +202,7 @@ def read_model(folder: ModelFolder, **options: Any) -> Any:
     safe = _weights(folder.path)[0].name.startswith("model")
     try:
         with quiet_transformers():
-            model, report = AutoModel.from_pretrained(
+            model, report = (architecture or AutoModel).from_pretrained(
                 str(folder.path),
                 local_files_only=True,
                 trust_remote_code=False,

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from emofuse.encoders.contract import EncoderSpec, FloatArray, Item
 from emofuse.errors import EncoderError, OptionError, shorten
 
-__all__ = ["refuse_options", "require_text", "require_waveform"]
+__all__ = ["refuse_options", "require_text", "require_video", "require_waveform"]
+
+VIDEO_OPTIONS = ("crop", "every", "fps", "max_frames")
 
 
-def refuse_options(spec: EncoderSpec, *keys: str, strides: bool = False) -> None:
+def refuse_options(
+    spec: EncoderSpec, *keys: str, strides: bool = False, videos: bool = False
+) -> None:
     """Refuse options that an encoder does not have, instead of passing over them.
 
     Args:
         spec: what was asked for.
         keys: options that it does not have.
         strides: whether it can average successive frames.
+        videos: whether it looks at video frames.
 
     Raises:
         OptionError: one of ``keys`` is not at its default, or a stride that it does not have.
@@ -25,7 +32,8 @@ def refuse_options(spec: EncoderSpec, *keys: str, strides: bool = False) -> None
         raise OptionError(
             f"encoder {spec.name!r}: stride averages frames and needs granularity=frames"
         )
-    for key in keys if strides else (*keys, "stride"):
+    lacking = [*keys, *(() if strides else ("stride",)), *(() if videos else VIDEO_OPTIONS)]
+    for key in lacking:
         if getattr(spec, key) != EncoderSpec.model_fields[key].default:
             raise OptionError(
                 f"encoder {spec.name!r} has no option {key!r} "
@@ -60,3 +68,14 @@ def require_text(item: Item) -> str:
     if item.text is None or not item.text.strip():
         raise EncoderError(f"{shorten(item.id)} has no text; a text encoder needs some")
     return item.text
+
+
+def require_video(item: Item) -> Path:
+    """Give the path of an item's video.
+
+    Raises:
+        EncoderError: there is none.
+    """
+    if item.video is None:
+        raise EncoderError(f"{shorten(item.id)} has no video; a video encoder needs one")
+    return item.video
