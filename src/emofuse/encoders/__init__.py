@@ -11,6 +11,8 @@ ENCODERS = Registry(
         "prosody": "emofuse.encoders.prosody:Prosody",
         "ngrams": "emofuse.encoders.ngrams:NGrams",
         "arrays": "emofuse.encoders.arrays:Arrays",
+        "vggish": "emofuse.encoders.vggish:VGGish",
+        "vggish-patches": "emofuse.encoders.vggish:VGGishPatches",
     },
 )
 """Every built-in encoder, by name; any other name is a Hugging Face hub name or a local folder."""

@@ -31,13 +31,17 @@ def load_encoder(modality: Modality, spec: EncoderSpec, device: str = "cpu") -> 
     >>> load_encoder("audio", EncoderSpec(name="logmel")).dim
     64
     """
+    from emofuse.encoders.vggish import is_vggish, load_vggish
+
     device = _device(device)
     if spec.name.startswith(IMPORTED):
         raise EncoderError(
             f"{spec.name} names imported vectors: there is nothing to encode new files with; "
             "train on an encoder instead"
         )
-    if spec.name in ENCODERS:
+    if is_vggish(spec.name):
+        encoder = load_vggish(spec, device)
+    elif spec.name in ENCODERS:
         encoder = cast("Encoder", ENCODERS.load(spec.name)(spec, device))
     elif modality == "audio":
         from emofuse.encoders.hf_audio import load_audio

@@ -6,6 +6,12 @@ LOSSES = Registry(
     "loss",
     {
         "cross-entropy": "emofuse.losses.cross_entropy:CrossEntropy",
+        "focal": "emofuse.losses.focal:Focal",
+        "center": "emofuse.losses.center:Center",
+        "contrastive-center": "emofuse.losses.contrastive_center:ContrastiveCenter",
+        "arcface": "emofuse.losses.margin:ArcFace",
+        "cosface": "emofuse.losses.margin:CosFace",
+        "uncertainty": "emofuse.losses.uncertainty:Uncertainty",
         "avel": "emofuse.losses.avel:AVEL",
         "mem": "emofuse.losses.mem:MEM",
     },
