@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 EXAMPLE = (
     "Example: emofuse encode emodb.jsonl --audio logmel:pooling=mean+std --text ngrams. "
     "An encoder is NAME or NAME:key=value,key=value; NAME is built in (emofuse list encoders), "
-    "a folder, or a Hugging Face hub name: facebook/hubert-base-ls960:layer=mean"
+    "a folder, or a Hugging Face hub name: facebook/hubert-base-ls960:layer=mean. "
+    "Video: --video openai/clip-vit-large-patch14:granularity=frames,crop=left,max_frames=180"
 )
 
 FIGURES = (
@@ -42,6 +43,7 @@ def encode(
     *,
     audio: Annotated[str | None, typer.Option(help="Audio encoder.")] = None,
     text: Annotated[str | None, typer.Option(help="Text encoder.")] = None,
+    video: Annotated[str | None, typer.Option(help="Video encoder.")] = None,
     store: Annotated[
         Path | None, typer.Option(help="Feature store (.emofuse/features unless told).")
     ] = None,
@@ -60,10 +62,10 @@ def encode(
     from emofuse.features.store import DEFAULT_STORE, FeatureStore
     from emofuse.manifest import ManifestFile, Modality
 
-    asked: dict[Modality, str | None] = {"audio": audio, "text": text}
+    asked: dict[Modality, str | None] = {"audio": audio, "text": text, "video": video}
     specs = {m: EncoderSpec.from_text(given) for m, given in asked.items() if given is not None}
     if not specs:
-        raise OptionError("nothing to encode: give --audio ENCODER, --text ENCODER or both")
+        raise OptionError("nothing to encode: give --audio, --text or --video ENCODER, or several")
     utterances = ManifestFile(manifest, root)
     features = FeatureStore(store or DEFAULT_STORE)
     reports: dict[str, EncodeReport] = {}

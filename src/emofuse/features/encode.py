@@ -24,7 +24,7 @@ class EncodeReport:
     """What became of one modality of a manifest.
 
     Attributes:
-        modality: ``audio`` or ``text``.
+        modality: ``audio``, ``text`` or ``video``.
         done: contents encoded now (several utterances may share one).
         skipped: utterances whose content was in the store, or occurs earlier in the manifest.
         absent: utterances without this modality.
@@ -64,7 +64,7 @@ def encode_manifest(
 
     Args:
         manifest: utterances, labelled or not: a `Manifest` or a `ManifestFile`.
-        modality: ``audio`` or ``text``.
+        modality: ``audio``, ``text`` or ``video``.
         spec: the encoder.
         store: where the features go.
         progress: told of the stages ``check audio`` and ``encode <modality>``.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emofuse.encoders.contract import Encoder
+from emofuse.encoders.contract import Encoder, EncoderSpec
 
 __all__ = ["FeatureKey", "FeatureSpace", "encoder_space"]
 
@@ -68,6 +68,14 @@ class FeatureKey:
         return hashlib.sha256(self.content.encode("utf-8", "surrogatepass")).digest()
 
 
+LATER = ("stride", "crop", "every", "fps", "max_frames")
+"""Options that came after the first stores: they are named only where they are not the default."""
+
+
+def _default(key: str) -> object:
+    return EncoderSpec.model_fields[key].default
+
+
 def encoder_space(encoder: Encoder) -> FeatureSpace:
     """Give the space that an encoder's features belong to.
 
@@ -85,6 +93,6 @@ def encoder_space(encoder: Encoder) -> FeatureSpace:
             "pooling": spec.pooling if spec.granularity == "pooled" else None,
             "precision": encoder.precision,
             "dim": encoder.dim,
-            **({"stride": spec.stride} if spec.stride != 1 else {}),
+            **{key: getattr(spec, key) for key in LATER if getattr(spec, key) != _default(key)},
         }
     )

@@ -11,7 +11,9 @@ from typing import Protocol
 
 from emofuse.errors import ManifestError, MediaError
 from emofuse.manifest import Modality, Utterance
+from emofuse.media.arrays import ARRAY_EXTENSION, read_array
 from emofuse.media.audio import audio_key, probe, slice_key
+from emofuse.media.video import probe_video
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.storage import sha256_text
 
@@ -20,6 +22,7 @@ __all__ = ["THREADS", "Listing", "Plan", "Work", "make_plans"]
 THREADS = 4
 WINDOW_UTTERANCES = 2000  # utterances of a plan
 FILES_KNOWN = 1000  # files of earlier plans that are not looked at again
+ARRAY_RATE = 25.0  # frames of an array that count as a second of video
 
 
 class Listing(Protocol):
@@ -41,10 +44,10 @@ class Work:
 
     Attributes:
         id: its id.
-        source: path of the audio in the manifest, or the text.
+        source: path of the audio or video in the manifest, or the text.
         content: hash of what will be encoded.
-        size: seconds of audio, or characters of text.
-        start, end: seconds, where the audio is a slice.
+        size: seconds of audio or video, or characters of text.
+        start, end: seconds, where it is a slice of its file.
     """
 
     id: str
@@ -90,17 +93,21 @@ def make_plans(listing: Listing, modality: Modality, progress: Progress = silent
 
     Args:
         listing: the utterances.
-        modality: ``audio`` or ``text``; no other is encoded from a manifest.
-        progress: told of stage ``check audio``.
+        modality: ``audio``, ``text`` or ``video``.
+        progress: told of stage ``check audio`` or ``check video``.
+
+    Raises:
+        MissingExtraError: there are videos, and PyAV is not installed.
     """
     known: dict[str, _Found] = {}
     utterances = (_Brief.of(utterance, modality) for utterance in listing)
     checked = 0
     while window := list(islice(utterances, WINDOW_UTTERANCES)):
-        if modality == "audio":
-            _inspect_all(listing, [one.source for one in window if one.source is not None], known)
+        if modality != "text":
+            names = [one.source for one in window if one.source is not None]
+            _inspect_all(listing, modality, names, known)
             checked += len(window)
-            progress(ProgressEvent("check audio", checked, len(listing), "utterances"))
+            progress(ProgressEvent(f"check {modality}", checked, len(listing), "utterances"))
         yield _plan(window, modality, known)
         for name in list(known)[:-FILES_KNOWN]:
             del known[name]
@@ -119,6 +126,8 @@ class _Brief:
     def of(cls, utterance: Utterance, modality: Modality) -> _Brief:
         if modality == "audio":
             return cls(utterance.id, utterance.audio, utterance.start, utterance.end)
+        if modality == "video":
+            return cls(utterance.id, utterance.video, utterance.start, utterance.end)
         present = modality == "text" and utterance.text is not None and utterance.text.strip()
         return cls(utterance.id, utterance.text if present else None, None, None)
 
@@ -128,8 +137,8 @@ def _plan(window: Sequence[_Brief], modality: Modality, files: dict[str, _Found]
     for one in window:
         if one.source is None:
             plan.absent += 1
-        elif modality == "audio":
-            work = _audio_work(one, one.source, files[one.source])
+        elif modality != "text":
+            work = _media_work(one, one.source, files[one.source], modality)
             if isinstance(work, Work):
                 plan.works.append(work)
             else:
@@ -140,28 +149,39 @@ def _plan(window: Sequence[_Brief], modality: Modality, files: dict[str, _Found]
     return plan
 
 
-def _inspect_all(listing: Listing, names: Sequence[str], known: dict[str, _Found]) -> None:
+def _inspect_all(
+    listing: Listing, modality: Modality, names: Sequence[str], known: dict[str, _Found]
+) -> None:
     fresh = [name for name in dict.fromkeys(names) if name not in known]
     with ThreadPoolExecutor(THREADS) as pool:
-        known.update(zip(fresh, pool.map(lambda name: _inspect(listing, name), fresh), strict=True))
+        found = pool.map(lambda name: _inspect(listing, modality, name), fresh)
+        known.update(zip(fresh, found, strict=True))
 
 
-def _inspect(listing: Listing, name: str) -> _Found:
+def _inspect(listing: Listing, modality: Modality, name: str) -> _Found:
     try:
         path = listing.path(name)
-        return _File(probe(path).seconds, audio_key(path))
+        return _File(_seconds(path, modality), audio_key(path))
     except (MediaError, ManifestError) as error:
         return str(error)
     except OSError as error:
         return f"{Path(name)} cannot be reached: {error.strerror or error}"
 
 
-def _audio_work(one: _Brief, source: str, file: _Found) -> Work | str:
+def _seconds(path: Path, modality: Modality) -> float:
+    if modality == "audio":
+        return probe(path).seconds
+    if path.suffix.lower() == ARRAY_EXTENSION:
+        return len(read_array(path)) / ARRAY_RATE
+    return probe_video(path).seconds
+
+
+def _media_work(one: _Brief, source: str, file: _Found, modality: Modality) -> Work | str:
     if not isinstance(file, _File):
         return file
     start = one.start or 0.0
     end = file.seconds if one.end is None else min(one.end, file.seconds)
     if end <= start:
-        return f"{source} is {file.seconds:.3f} s long; there is no audio from {start:g} s on"
+        return f"{source} is {file.seconds:.3f} s long; there is no {modality} from {start:g} s on"
     content = slice_key(file.digest, one.start, one.end)
     return Work(one.id, source, content, end - start, one.start, one.end)

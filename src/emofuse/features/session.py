@@ -20,7 +20,7 @@ from emofuse.progress import Progress, ProgressEvent
 
 __all__ = ["Session"]
 
-WINDOW_SECONDS = 60.0  # audio given to the encoder at once
+WINDOW_SECONDS = 60.0  # audio or video given to the encoder at once
 WINDOW_CHARACTERS = 20_000.0
 WINDOW_ITEMS = 256
 AHEAD_SECONDS = 180.0  # audio read ahead of the encoder
@@ -107,6 +107,8 @@ class Session:
             return Item(work.id, text=work.source)
         try:
             path = self.listing.path(work.source)
+            if self.encoder.modality == "video":  # too large to wait in memory: read as it goes
+                return Item(work.id, video=path, start=work.start, end=work.end)
             wave = read_audio(path, self.encoder.sample_rate, work.start, work.end)
             return Item(work.id, waveform=wave)
         except (MediaError, ManifestError) as error:
@@ -184,7 +186,7 @@ def _finite(item: Item, array: FloatArray) -> FloatArray | EncoderError:
 
 def _windows(works: Sequence[Work], modality: str) -> list[list[Work]]:
     """Cut works into windows of like length, in a fixed mixed order: the time left is then true."""
-    limit = WINDOW_SECONDS if modality == "audio" else WINDOW_CHARACTERS
+    limit = WINDOW_CHARACTERS if modality == "text" else WINDOW_SECONDS
     windows: list[list[Work]] = []
     size = limit
     for work in sorted(works, key=lambda w: (w.size, w.content)):
