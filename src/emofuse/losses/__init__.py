@@ -6,6 +6,7 @@ LOSSES = Registry(
     "loss",
     {
         "cross-entropy": "emofuse.losses.cross_entropy:CrossEntropy",
+        "nt-xent": "emofuse.losses.nt_xent:NTXent",
         "focal": "emofuse.losses.focal:Focal",
         "center": "emofuse.losses.center:Center",
         "contrastive-center": "emofuse.losses.contrastive_center:ContrastiveCenter",

@@ -9,6 +9,7 @@ MODELS = Registry(
         "clipped-linear": "emofuse.models.clipped_linear:ClippedLinear",
         "mlp": "emofuse.models.mlp:MLP",
         "late-fusion": "emofuse.models.late_fusion:LateFusion",
+        "fleser": "emofuse.models.fleser:FleSER",
         "four-m-ser": "emofuse.models.four_m_ser:FourMSER",
         "memocmt": "emofuse.models.memocmt:MemoCMT",
         "foal-net": "emofuse.models.foal_net:FoalNet",
