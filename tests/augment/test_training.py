@@ -212,6 +212,10 @@ def test_what_would_be_passed_over_is_an_error(
         parse_recipe({**corpus, **changes})
 
 
+def test_a_bare_off_in_yaml_is_off(corpus: dict[str, Any]) -> None:
+    assert parse_recipe({**corpus, "augment": {"policy": False}}).augment.policy == "off"
+
+
 def test_an_unreadable_file_leaves_its_item_as_it_is(
     corpus: dict[str, Any], tmp_path: Path
 ) -> None:

@@ -21,6 +21,9 @@ from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import build_objective
 from emofuse.models.build import build_model
 from emofuse.models.contract import Batch, FusionModel, ModelSpec, Sequences
+from emofuse.models.copenhagen import TAKES
+from emofuse.training.builtin import recipe_files
+from emofuse.training.recipe import load_recipe
 
 MEL, TEXT = {"audio": 64}, {"text": 768}
 BOTH = MEL | TEXT
@@ -371,3 +374,22 @@ def test_starts_near_chance_and_learns_sixteen_items(
 
 def _pair(batch: Batch, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     return batch.modalities[name].values, batch.modalities[name].mask
+
+
+RECIPES = sorted(name for name in recipe_files() if name.startswith("copenhagen/"))
+DATA = ["data.manifest=x.jsonl", "data.scheme=basic4"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_load_with_every_row_of_their_ablations(name: str) -> None:
+    recipe = load_recipe(name, DATA)
+    assert recipe.name == name
+    if "legacy" not in name:
+        assert recipe.protocol["name"] == "leave-one-session-out"
+    for row in recipe.ablations.values():
+        load_recipe(name, [*DATA, *row])
+
+
+def test_every_architecture_has_a_recipe() -> None:
+    found = {load_recipe(name, DATA).model["architecture"] for name in RECIPES}
+    assert found == set(TAKES)

@@ -63,6 +63,11 @@ class AugmentOptions(Options):
     responses: str | None = None
     word_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
 
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        return "off" if value is False else value  # YAML reads a bare `off` as false
+
     @field_validator("styles", mode="after")
     @classmethod
     def _names(cls, value: dict[str, Style] | None) -> dict[str, Style] | None:
