@@ -34,8 +34,8 @@ def predict(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Audio files, folders, manifests (.jsonl), lists (.txt: a path a line, or path, "
-            "tab, text), tables (.csv, .tsv), or - for standard input.",
+            help="Audio or video files, folders, manifests (.jsonl), lists (.txt: a path a line, "
+            "or path, tab, text), tables (.csv, .tsv), or - for standard input.",
         ),
     ] = None,
     *,
@@ -101,11 +101,11 @@ def _standard_input() -> bytes:
 
 def _encoders(pairs: list[str]) -> dict[Modality, str]:
     found: dict[Modality, str] = {}
-    names: dict[str, Modality] = {"audio": "audio", "text": "text"}
+    names: dict[str, Modality] = {"audio": "audio", "text": "text", "video": "video"}
     for pair in pairs:
         modality, _, path = pair.partition("=")
         if modality not in names or not path:
-            raise OptionError(f"--encoder {pair!r} is not audio=PATH or text=PATH")
+            raise OptionError(f"--encoder {pair!r} is not audio=PATH, text=PATH or video=PATH")
         found[names[modality]] = path
     return found
 

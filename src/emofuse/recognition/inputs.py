@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from emofuse.corpora.files import Tree, decode_text, read_rows, read_text
+from emofuse.corpora.files import VIDEO_EXTENSIONS, Tree, decode_text, read_rows, read_text
 from emofuse.corpora.findings import Findings
 from emofuse.errors import CorpusError, ManifestError, MediaError, OptionError, shorten
 from emofuse.manifest import Manifest, Utterance
 from emofuse.media.audio import AUDIO_EXTENSIONS
-from emofuse.recognition.query import Query, looks_like_audio, path_id
+from emofuse.recognition.query import Query, is_video, looks_like_audio, path_id, video_query
 
 __all__ = ["find_queries", "queries_from_bytes"]
 
 AUDIO_COLUMNS = ("audio", "path", "file", "filename", "wav")
+VIDEO_COLUMNS = ("video",)
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence")
 
 
@@ -29,8 +31,9 @@ def find_queries(
     """Find out what to recognise.
 
     Args:
-        inputs: each an audio file, a folder (searched at every level), a manifest (``.jsonl``), a
-            list (``.txt``: a path a line, or path, tab, text), a table (``.csv``, ``.tsv``), or
+        inputs: each an audio or video file, a folder (searched at every level), a manifest
+            (``.jsonl``), a list (``.txt``: a path a line, or path, tab, text), a table (``.csv``,
+            ``.tsv``), or
             ``-`` for standard input. Paths in a list or table start from its folder; those on
             standard input from the working directory.
         text: what is said in the one input; without inputs it is recognised by itself.
@@ -57,7 +60,7 @@ def find_queries(
             "give a list whose lines are path, tab, text"
         )
     only = queries[0]
-    return [Query(only.id, only.audio, only.start, only.end, text, only.error)]
+    return [replace(only, text=text)]
 
 
 def _one(
@@ -80,7 +83,11 @@ def _one(
         return list(_from_manifest(path))
     if suffix in (".csv", ".tsv"):
         return list(_from_table(path, "\t" if suffix == ".tsv" else ","))
-    return [Query(path_id(path), path)]
+    return [_ask(path)]
+
+
+def _ask(audio: Path, text: str | None = None) -> Query:
+    return video_query(audio, text) if is_video(audio) else Query(path_id(audio), audio, text=text)
 
 
 def _is_folder(path: Path) -> bool:
@@ -108,14 +115,21 @@ def queries_from_bytes(data: bytes) -> list[Query]:
 
 def _from_folder(folder: Path, note: Callable[[str], None]) -> list[Query]:
     findings = Findings()
-    names = list(Tree(folder, findings).having(AUDIO_EXTENSIONS))
+    tree = Tree(folder, findings)
+    names = list(tree.having(AUDIO_EXTENSIONS))
+    pictures = {name.with_suffix(""): folder / name for name in tree.having(VIDEO_EXTENSIONS)}
     for finding in findings.list():
         note(f"{folder}: {finding.line()}")
-    if not names:
+    if not names and not pictures:
+        looked = " ".join((*AUDIO_EXTENSIONS, *VIDEO_EXTENSIONS))
         raise MediaError(
-            f"{folder} holds no audio file at any level; looked for {' '.join(AUDIO_EXTENSIONS)}"
+            f"{folder} holds no audio file at any level, nor a video; looked for {looked}"
         )
-    return [Query(path_id(folder / name), folder / name) for name in names]
+    queries = [
+        Query(path_id(folder / name), folder / name, video=pictures.pop(name.with_suffix(""), None))
+        for name in names
+    ]
+    return [*queries, *(video_query(path) for path in pictures.values())]
 
 
 def _from_lines(content: str, folder: Path, where: str) -> Iterator[Query]:
@@ -128,8 +142,8 @@ def _from_lines(content: str, folder: Path, where: str) -> Iterator[Query]:
         if not name.strip():
             yield Query(f"{where}:{count}", text=text if tab else None)
             continue
-        path = folder / name.strip()
-        yield Query(path_id(path), path, text=text if text.strip() else None)
+        path, words = folder / name.strip(), text if text.strip() else None
+        yield video_query(path, words) if is_video(path) else Query(path_id(path), path, text=words)
     if not count:
         raise MediaError(f"{where} lists nothing; write a path a line, or path, tab, text")
 
@@ -143,9 +157,10 @@ def _from_manifest(path: Path) -> Iterator[Query]:
 def _from_utterance(manifest: Manifest, utterance: Utterance) -> Query:
     try:
         audio = None if utterance.audio is None else manifest.path(utterance.audio)
+        video = None if utterance.video is None else manifest.path(utterance.video)
     except ManifestError as error:
         return Query(utterance.id, error=str(error))
-    return Query(utterance.id, audio, utterance.start, utterance.end, utterance.text)
+    return Query(utterance.id, audio, utterance.start, utterance.end, utterance.text, video=video)
 
 
 def _from_table(path: Path, delimiter: str) -> Iterator[Query]:
@@ -154,20 +169,26 @@ def _from_table(path: Path, delimiter: str) -> Iterator[Query]:
     for number, row in read_rows(path, delimiter, findings):
         cells = {key.strip().lower(): value.strip() for key, value in row.items()}
         audio, text = _first(cells, AUDIO_COLUMNS), _first(cells, TEXT_COLUMNS)
-        if not count and not set(cells) & {*AUDIO_COLUMNS, *TEXT_COLUMNS}:
+        video = _first(cells, VIDEO_COLUMNS)
+        if not count and not set(cells) & {*AUDIO_COLUMNS, *TEXT_COLUMNS, *VIDEO_COLUMNS}:
             raise CorpusError(
                 f"{path} has neither a column for audio ({', '.join(AUDIO_COLUMNS)}) nor for text "
                 f"({', '.join(TEXT_COLUMNS)}); columns: {', '.join(row)}"
             )
         count += 1
         place = None if audio is None else path.parent / audio
+        picture = None if video is None else path.parent / video
         name = cells.get("id") or (f"{path}:{number}" if place is None else path_id(place))
         try:
             start, end = _seconds(cells, "start"), _seconds(cells, "end")
         except ValueError as error:
             yield Query(name, error=f"{path}:{number}: {error}")
             continue
-        yield Query(name, place, start, end, text)
+        named = [one for one in (place, picture) if one is not None]
+        if len(named) == 1:
+            yield replace(_ask(named[0], text), id=name, start=start, end=end)
+        else:
+            yield Query(name, place, start, end, text, video=picture)
     for finding in findings.list():
         count += 1
         yield Query(str(path), error=finding.line())

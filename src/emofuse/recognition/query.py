@@ -1,4 +1,4 @@
-"""What a recogniser is asked, and reading its audio."""
+"""What a recogniser is asked, and reading its sound."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from emofuse.corpora.files import VIDEO_EXTENSIONS
 from emofuse.errors import MediaError
 from emofuse.media.audio import AUDIO_EXTENSIONS, probe, read_audio, to_mono
+from emofuse.media.video import has_sound_track, probe_video, read_sound_track
 
 __all__ = [
     "AudioSource",
     "Query",
     "Sound",
+    "is_video",
     "looks_like_audio",
     "path_id",
     "read_sound",
     "seconds_of",
+    "video_query",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -43,7 +47,7 @@ class Sound:
 
 
 AudioSource = Path | Sound | bytes
-"""A file, samples in memory, or the bytes of an audio file."""
+"""A file (of a video, its sound track), samples in memory, or the bytes of an audio file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +60,7 @@ class Query:
         start, end: seconds, where it is a slice of its file.
         text: what is said, or None; blank counts as None.
         error: why it cannot be recognised, where that is known already.
+        video: where its picture is, or None.
     """
 
     id: str
@@ -64,6 +69,7 @@ class Query:
     end: float | None = None
     text: str | None = None
     error: str | None = None
+    video: Path | None = None
 
     @property
     def has_text(self) -> bool:
@@ -74,6 +80,24 @@ class Query:
 def path_id(path: Path) -> str:
     """Give a path as text that can be printed, whatever bytes its name holds."""
     return str(path).encode("utf-8", "replace").decode("utf-8")
+
+
+def is_video(path: Path) -> bool:
+    """Tell by its name whether a file is a video."""
+    return path.suffix.lower() in VIDEO_EXTENSIONS
+
+
+def video_query(path: Path, text: str | None = None) -> Query:
+    """Ask about a video: its picture, and its sound track if it has one.
+
+    Raises:
+        MissingExtraError: PyAV is not installed.
+    """
+    try:
+        sound = path if has_sound_track(path) else None
+    except MediaError as error:
+        return Query(path_id(path), error=str(error))
+    return Query(path_id(path), sound, text=text, video=path)
 
 
 def looks_like_audio(head: bytes) -> bool:
@@ -96,7 +120,8 @@ def seconds_of(query: Query) -> float:
     if query.audio is None:
         return 0.0
     if isinstance(query.audio, Path):
-        length = probe(query.audio).seconds
+        measure = probe_video if is_video(query.audio) else probe
+        length = measure(query.audio).seconds
         end = length if query.end is None else min(query.end, length)
         return max(end - (query.start or 0.0), 0.0)
     sound = _decode_bytes(query.audio) if isinstance(query.audio, bytes) else query.audio
@@ -111,7 +136,8 @@ def read_sound(query: Query, sample_rate: int) -> FloatArray:
     """
     source = query.audio
     if isinstance(source, Path):
-        return read_audio(source, sample_rate, query.start, query.end)
+        read = read_sound_track if is_video(source) else read_audio
+        return read(source, sample_rate, query.start, query.end)
     if isinstance(source, bytes):
         source = _decode_bytes(source)
     if source is None:

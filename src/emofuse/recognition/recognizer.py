@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,15 @@ from emofuse.models.contract import EmotionOutput, FusionModel
 from emofuse.options import Options
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.recognition.encoding import BundleEncoders
-from emofuse.recognition.query import AudioSource, Query, Sound, path_id, read_sound, seconds_of
+from emofuse.recognition.query import (
+    AudioSource,
+    Query,
+    Sound,
+    path_id,
+    read_sound,
+    seconds_of,
+    video_query,
+)
 
 __all__ = ["Query", "Recognition", "Recognizer"]
 
@@ -134,6 +142,7 @@ class Recognizer:
         audio: Path | str | tuple[NDArray[Any], int] | None = None,
         text: str | None = None,
         id: str | None = None,  # noqa: A002 (the field's name everywhere)
+        video: Path | str | None = None,
     ) -> Recognition:
         """Recognise one utterance.
 
@@ -142,6 +151,7 @@ class Recognizer:
                 hertz.
             text: what is said.
             id: for the answer; the path unless given.
+            video: a video file; its sound track counts where ``audio`` is not given.
 
         Raises:
             WorkError: the audio cannot be used, or there is neither audio nor text that the model
@@ -152,8 +162,14 @@ class Recognizer:
             source = Sound(np.asarray(audio[0]), int(audio[1]))
         elif audio is not None:
             source = Path(audio)
-        name = id or (path_id(source) if isinstance(source, Path) else "utterance")
-        return next(self.stream([Query(name, source, text=text)], strict=True))
+        picture = None if video is None else Path(video)
+        named = source if isinstance(source, Path) else picture
+        if picture is not None and source is None:
+            query = video_query(picture, text)
+        else:
+            query = Query("", source, text=text, video=picture)
+        name = id or ("utterance" if named is None else path_id(named))
+        return next(self.stream([replace(query, id=name)], strict=True))
 
     def recognise_many(
         self, queries: Iterable[Query], progress: Progress = silent, *, strict: bool = False
@@ -239,6 +255,7 @@ class Recognizer:
             one.features = {}
         self._encode(chunk, "audio")
         self._encode(chunk, "text")
+        self._encode(chunk, "video")
         for one in chunk:
             self._check(one)
         good = [one for one in chunk if one.error is None]
@@ -339,6 +356,8 @@ class Recognizer:
             notes.append(f"the text was not used: the model knows {_and(self.modalities)} alone")
         if one.query.audio is not None and "audio" not in self.modalities:
             notes.append(f"the audio was not used: the model knows {_and(self.modalities)} alone")
+        if one.query.video is not None and "video" not in self.modalities:
+            notes.append(f"the video was not used: the model knows {_and(self.modalities)} alone")
         if one.seconds is not None and one.seconds > LONG_SECONDS:
             notes.append(
                 f"{one.seconds:.1f} s long: one answer for all of it; models learn from single "
@@ -354,7 +373,12 @@ def _item(one: _Loaded, modality: Modality) -> Item | None:
         if one.waveform is None:
             return None
         return Item(one.query.id, waveform=one.waveform)
-    return Item(one.query.id, text=one.query.text) if one.query.has_text else None
+    query = one.query
+    if modality == "video":
+        if query.video is None:
+            return None
+        return Item(query.id, video=query.video, start=query.start, end=query.end)
+    return Item(query.id, text=query.text) if query.has_text else None
 
 
 def _failed(one: _Loaded) -> Recognition:
