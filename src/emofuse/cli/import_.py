@@ -15,11 +15,14 @@ from emofuse.errors import FeatureError, OptionError, nearest_hint, shorten
 if TYPE_CHECKING:
     from emofuse.features.import_sources import ImportSource
     from emofuse.features.imports import ImportReport
+    from emofuse.manifest import Modality, Utterance
 
 EXAMPLE = (
     "Example: emofuse import dev.csv --features audio=audio.npy --features text=text.npy "
     "--name meld -o meld.jsonl   |   emofuse import IEMOCAP_BERT_HUBERT_train.pkl --name iemocap "
-    "--classes anger,happiness,neutral,sadness -o train.jsonl"
+    "--classes anger,happiness,neutral,sadness -o train.jsonl   |   emofuse import faces.csv "
+    "--columns 'video=*_mean,*_std' --column id=file --join ravdess.jsonl --match '0.-([0-9-]+)' "
+    "--name faces -o both.jsonl"
 )
 PICKLES = (".pkl", ".pickle", ".p")
 
@@ -37,8 +40,18 @@ def import_(
     features: Annotated[
         list[str] | None, typer.Option(help="MODALITY=FILE.npy, row by row with the table.")
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="MODALITY=PATTERN,...: numbers in the table's own columns."),
+    ] = None,
     column: Annotated[
         list[str] | None, typer.Option(help="FIELD=COLUMN of the table; others are guessed.")
+    ] = None,
+    join: Annotated[
+        Path | None, typer.Option(help="Manifest whose utterances the rows belong to, by id.")
+    ] = None,
+    match: Annotated[
+        str | None, typer.Option(help="Regular expression: its groups are what ids share.")
     ] = None,
     classes: Annotated[str, typer.Option(help="Class names in order, for integer labels.")] = "",
     corpus: Annotated[str | None, typer.Option(help="Name of the corpus.")] = None,
@@ -62,7 +75,12 @@ def import_(
     from emofuse.features.imports import store_import
     from emofuse.features.store import DEFAULT_STORE, FeatureStore
 
-    read = _read(source, features or [], column or [])
+    read = _read(source, features or [], columns or [], column or [])
+    root, owners = source.resolve().parent, None
+    if join is not None:
+        read, owners, root = _join(read, join, match, (corpus, split, classes))
+    elif match is not None:
+        raise OptionError("--match belongs to --join MANIFEST")
     seen = [part.strip() for part in labelled_on or [] if part.strip()]
     provenance = {"licence": licence, "labelled_on": seen, "known": bool(seen)}
     with progress_bar() as progress:
@@ -73,7 +91,8 @@ def import_(
             corpus=corpus,
             classes=[part.strip() for part in classes.split(",") if part.strip()],
             split=split,
-            root=source.resolve().parent,
+            root=root,
+            owners=owners,
             provenance=provenance,
             replace=replace,
             strict=strict,
@@ -83,26 +102,47 @@ def import_(
     _show(report, output, as_json)
 
 
-def _read(source: Path, features: list[str], column: list[str]) -> ImportSource:
-    from emofuse.features.import_sources import PICKLED, read_pickled, read_rows
+def _join(
+    read: ImportSource, join: Path, match: str | None, told: tuple[str | None, str | None, str]
+) -> tuple[ImportSource, list[Utterance], Path]:
+    from emofuse.features.import_columns import join_rows
+    from emofuse.manifest import Manifest
+
+    if any(told):
+        raise OptionError("--corpus, --split and --classes come from the manifest of --join")
+    manifest = Manifest.load(join)
+    return *join_rows(read, manifest, match), manifest.root.resolve()
+
+
+def _read(source: Path, features: list[str], columns: list[str], column: list[str]) -> ImportSource:
+    from emofuse.features.import_columns import read_columns
+    from emofuse.features.import_sources import read_pickled, read_rows
 
     if source.suffix.lower() in PICKLES:
-        if features or column:
-            raise OptionError("--features and --column belong to a table, not to a pickle")
+        if features or column or columns:
+            raise OptionError(
+                "--features, --columns and --column belong to a table, not to a pickle"
+            )
         return read_pickled(source)
-    given = _pairs(features, "--features")
+    arrays = {modality: Path(path) for modality, path in _by_modality(features, "--features")}
+    patterns = {m: given.split(",") for m, given in _by_modality(columns, "--columns")}
+    if bool(arrays) == bool(patterns):
+        raise OptionError(
+            "a table needs either --features MODALITY=FILE.npy or --columns MODALITY=PATTERN; "
+            "a pickle ends in " + ", ".join(PICKLES)
+        )
+    rows, fields = _read_table(source), dict(_pairs(column, "--column"))
+    return read_rows(rows, arrays, fields) if arrays else read_columns(rows, patterns, fields)
+
+
+def _by_modality(texts: list[str], option: str) -> list[tuple[Modality, str]]:
+    from emofuse.features.import_sources import PICKLED
+
+    given = _pairs(texts, option)
     for key, _ in given:
         if key not in PICKLED:
-            raise OptionError(f"--features {key!r} is no modality; {nearest_hint(key, PICKLED)}")
-    arrays = {
-        modality: Path(path) for modality in PICKLED for key, path in given if key == modality
-    }
-    if not arrays:
-        raise OptionError(
-            "a table needs --features MODALITY=FILE.npy; a pickle ends in " + ", ".join(PICKLES)
-        )
-    rows = _read_table(source)
-    return read_rows(rows, arrays, dict(_pairs(column, "--column")))
+            raise OptionError(f"{option} {key!r} is no modality; {nearest_hint(key, PICKLED)}")
+    return [(modality, value) for modality in PICKLED for key, value in given if key == modality]
 
 
 def _pairs(texts: Iterable[str], option: str) -> list[tuple[str, str]]:

@@ -15,7 +15,15 @@ from emofuse.features.unpickle import plain, read_pickle
 from emofuse.manifest import Modality
 from emofuse.storage import sha256_file
 
-__all__ = ["FIELDS", "PICKLED", "ImportSource", "read_pickled", "read_rows", "some"]
+__all__ = [
+    "FIELDS",
+    "PICKLED",
+    "ImportSource",
+    "choose_columns",
+    "read_pickled",
+    "read_rows",
+    "some",
+]
 
 FIELDS = (
     "id", "text", "emotion", "speaker", "gender", "session", "dialogue", "language", "split",
@@ -78,7 +86,7 @@ def read_rows(
     if not rows or not arrays:
         raise FeatureError("nothing to import: the table has no rows, or no array is named")
     names = list(rows[0])
-    chosen = _choose_columns(names, columns or {})
+    chosen = choose_columns(names, columns or {})
     plain_rows = [{field: row[name] for field, name in chosen.items()} for row in rows]
     vectors: dict[Modality, list[NDArray[Any] | None]] = {}
     for modality, path in arrays.items():
@@ -94,7 +102,12 @@ def read_rows(
     return ImportSource(plain_rows, vectors, revisions, [f"columns taken: {taken}"])
 
 
-def _choose_columns(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+def choose_columns(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    """Say which column fills which field: those that were named, and guesses.
+
+    Raises:
+        OptionError: an unknown field, or a column that is not there.
+    """
     chosen: dict[str, str] = {}
     for target, name in columns.items():
         if target not in FIELDS:

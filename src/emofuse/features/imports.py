@@ -59,6 +59,7 @@ def store_import(
     classes: Sequence[str] = (),
     split: str | None = None,
     root: Path = Path(),
+    owners: Sequence[Utterance] | None = None,
     provenance: Mapping[str, Any] | None = None,
     replace: bool = False,
     strict: bool = False,
@@ -74,6 +75,8 @@ def store_import(
         classes: class names in order, for labels that are integers.
         split: ``train``, ``dev`` or ``test`` of utterances that do not say.
         root: root of the manifest.
+        owners: the utterances that the rows belong to, one a row (see `join_rows`); otherwise each
+            row becomes one.
         provenance: keys of `encoders.contract.Provenance` that are known of the vectors.
         replace: let ``name`` stand for these vectors although it stood for others.
         strict: a finding that costs a vector is an error.
@@ -87,12 +90,18 @@ def store_import(
     check_name(name)
     findings = list(source.findings)
     vectors = {m: _check_vectors(m, v, findings, strict) for m, v in source.vectors.items()}
-    rows = _name_labels(source.rows, classes)
     common = {"corpus": corpus or name, **({"split": split} if split is not None else {})}
+    rows = _name_labels(source.rows, classes) if owners is None else source.rows
     utterances: list[Utterance | None] = []
     for number, row in enumerate(rows):
         present = {m: name for m, arrays in vectors.items() if arrays[number] is not None}
-        utterances.append(_utterance({**common, **row}, number, present) if present else None)
+        if not present:
+            utterances.append(None)
+        elif owners is None:
+            utterances.append(_utterance({**common, **row}, number, present))
+        else:
+            features = {**owners[number].features, **present}
+            utterances.append(owners[number].model_copy(update={"features": features}))
     kept = [(number, u) for number, u in enumerate(utterances) if u is not None]
     if len(kept) < len(utterances):
         lost = [number for number, u in enumerate(utterances) if u is None]
