@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,9 +55,11 @@ def probe(  # noqa: PLR0917 (options of a command line)
 
     given = (parse_numbers(dims, "--dims"), parse_numbers(lengths, "--lengths"))
     wanted = [name.strip() for name in only.split(",") if name.strip()]
-    with progress_bar() as progress:
+    with progress_bar() as progress, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
         bench = _bench(target, overrides or [], given, classes, progress)
         found = run_probes(bench, wanted, progress)
+    notes = [*bench.notes, *dict.fromkeys(str(one.message) for one in warned)]
     findings = sum(one.verdict == "finding" for one in found)
     if as_json:
         emit_json(
@@ -64,7 +67,7 @@ def probe(  # noqa: PLR0917 (options of a command line)
                 "target": target,
                 "model": bench.model,
                 "findings": findings,
-                "notes": list(bench.notes),
+                "notes": notes,
                 "verdicts": [one.to_json() for one in found],
             }
         )
@@ -75,7 +78,7 @@ def probe(  # noqa: PLR0917 (options of a command line)
         ]
         columns = ("probe", "verdict", "what", "why, and what to do")
         print_table(f"{target} ({bench.model})", columns, rows, numeric=4)
-        for note in bench.notes:
+        for note in notes:
             say(f"note: {note}")
         say(f"{findings} findings" if findings != 1 else "1 finding")
     if findings:

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from emofuse.augment.policy import AugmentOptions
 from emofuse.features.table import FeatureTable
 from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import Objective, build_objective
 from emofuse.models.build import build_model, seeded
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
-from emofuse.probes.drawn import LENGTHS, drawn_items
+from emofuse.probes.drawn import drawn_items
 from emofuse.training.feeder import Feeder, hide_modalities
 from emofuse.training.parts import Part
 
@@ -41,7 +42,7 @@ class Bench:
         look: items to look at; the same where there is nothing else.
         dropout: modality dropout in force in training.
         trained: the model of a run; None for a recipe.
-        augment: augmentation policy of the recipe, or None.
+        augment: how the recipe changes training items; None = by no policy.
         drawn: whether features are drawn and not real.
         seed: of every draw.
         notes: what the reader must know.
@@ -57,7 +58,7 @@ class Bench:
     look: Part
     dropout: float = 0.0
     trained: FusionModel | None = None
-    augment: Any = None
+    augment: AugmentOptions | None = None
     drawn: bool = True
     seed: int = 0
     notes: tuple[str, ...] = field(default=())
@@ -72,10 +73,10 @@ class Bench:
         """Whether some modality is vectors rather than sequences."""
         return any(int(part.lengths.max()) <= 1 for part in self.table.modalities.values())
 
-    def with_sequences(self) -> Bench:
-        """Give a bench of the same sizes with drawn sequences."""
+    def with_lengths(self, lengths: Mapping[str, int], items: int = 24) -> Bench:
+        """Give a bench of the same sizes with drawn sequences of other lengths."""
         table, part = drawn_items(
-            self.table.dims, LENGTHS, len(self.classes), self.vad, seed=self.seed
+            self.table.dims, lengths, len(self.classes), self.vad, items=items, seed=self.seed
         )
         return replace(self, table=table, learn=part, look=part, trained=None, drawn=True)
 

@@ -11,10 +11,12 @@ from emofuse.features.table import FeatureTable, Ragged
 from emofuse.losses.contract import Targets
 from emofuse.training.parts import DIMENSIONS, Part
 
-__all__ = ["LENGTHS", "drawn_items"]
+__all__ = ["LENGTHS", "LONG", "drawn_items"]
 
 LENGTHS: Mapping[str, int] = {"audio": 50, "text": 12, "video": 30}
 """Frames of a drawn utterance, where the encoder gives a sequence: one second, a dozen tokens."""
+LONG: Mapping[str, int] = {"audio": 1100, "text": 140, "video": 200}
+"""Longer than models look: for options that only act on what is cut."""
 SPEAKERS = 8
 
 

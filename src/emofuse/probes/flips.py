@@ -52,6 +52,8 @@ def _of(annotation: Any, value: Any) -> Iterator[Any]:
 def _plain(annotation: Any, value: Any) -> Iterator[Any]:
     if annotation is type(None):
         yield None
+    elif isinstance(annotation, type) and issubclass(annotation, Options):
+        yield {}
     elif annotation is bool:
         yield from (True, False)
     elif annotation is int:

@@ -126,7 +126,7 @@ def _bench(
         learn=learn,
         look=look,
         dropout=recipe.trainer.dropout_for(len(table.dims)),
-        augment=getattr(recipe, "augment", None),
+        augment=None if recipe.augment.policy == "off" else recipe.augment,
         seed=recipe.seeds[0],
         notes=tuple(notes),
         **more,

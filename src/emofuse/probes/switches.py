@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from emofuse.models.build import parse_model_options, seeded
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel
 from emofuse.options import Options
 from emofuse.probes.bench import Bench, answer
+from emofuse.probes.drawn import LENGTHS, LONG
 from emofuse.probes.flips import other_values
 from emofuse.probes.verdict import Verdict, shown_names
 
@@ -25,6 +27,7 @@ __all__ = ["PROBE", "Flip", "flip_option", "probe"]
 
 PROBE = "switches"
 TRIES = 8
+FEW = 6
 BROKEN = (RuntimeError, TypeError, ValueError, IndexError, KeyError, ArithmeticError)
 FlipState = Literal["acts", "refused", "dead", "idle", "breaks", "fixed"]
 
@@ -37,8 +40,8 @@ class Flip:
         name: of the option.
         state: ``acts``; ``refused`` (no other value is legal here, and the model says so);
             ``dead`` (every legal value gives the same results, bit by bit); ``idle`` (dead on
-            these vectors, at its default, and acts on sequences); ``breaks`` (an error that is
-            not the model's own); ``fixed`` (its type gives nothing to choose from).
+            these features, at its default, and acts on sequences or longer ones); ``breaks`` (an
+            error that is not the model's own); ``fixed`` (its type gives nothing to choose from).
         value: the value in force.
         tried: the values that were tried.
         extra: parameters that another value builds although nothing changes.
@@ -88,14 +91,17 @@ def flip_option(
     extra, message, broken = 0, "", False
     for other in values:
         try:
-            model = bench.fresh({**options, name: other})
-            if _differs(bench, wanted, model) and _acts(bench, wanted, base, model):
-                return Flip(name, "acts", value, (*tried, other))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a value that nobody chose
+                model = bench.fresh({**options, name: other})
+                acts = _differs(bench, wanted, model) and _acts(bench, wanted, base, model)
         except EmofuseError as error:
             message = str(error)
         except BROKEN as error:
             broken, message = True, f"{type(error).__name__}: {error}"
         else:
+            if acts:
+                return Flip(name, "acts", value, (*tried, other))
             tried.append(other)
             extra = max(extra, _size(model) - _size(base))
     message = " ".join(message.split())[:200]
@@ -194,16 +200,23 @@ def probe(bench: Bench) -> list[Verdict]:
 
 
 def _waiting(bench: Bench, flips: Sequence[Flip], options: Mapping[str, Any]) -> list[Flip]:
-    """Tell what is dead from what only waits for sequences, where the features are vectors."""
+    """Tell what is dead from what, at its default, only waits for sequences or longer ones."""
     kind = type(parse_model_options(bench.model, bench.options))
     usual = {name: one.get_default(call_default_factory=True) for name, one in _fields(kind)}
     suspects = [f for f in flips if f.state == "dead" and f.value == _plain(usual.get(f.name))]
-    if not suspects or not bench.pooled:
-        return list(flips)
-    other = bench.with_sequences()
-    base = other.fresh()
-    acting = {f.name for f in suspects if flip_option(other, f.name, base, options).state == "acts"}
-    return [replace(f, state="idle") if f.name in acting else f for f in flips]
+    idle: set[str] = set()
+    for lengths, items in ((LENGTHS, bench.size), (LONG, FEW)):
+        names = [f.name for f in suspects if f.name not in idle]
+        if names and (lengths is LONG or bench.pooled):
+            idle |= _acting(bench.with_lengths(lengths, items), names, options)
+    return [replace(f, state="idle") if f.name in idle else f for f in flips]
+
+
+def _acting(bench: Bench, names: Sequence[str], options: Mapping[str, Any]) -> set[str]:
+    base = bench.fresh()
+    wanted = list(_results(bench, _filled(base)))
+    flips = [flip_option(bench, name, base, options, wanted) for name in names]
+    return {flip.name for flip in flips if flip.state == "acts"}
 
 
 def _fields(kind: type[Options]) -> list[tuple[str, FieldInfo]]:
@@ -238,7 +251,7 @@ def _fine(flips: Sequence[Flip]) -> list[Verdict]:
     if by_state["refused"]:
         parts.append(f"{len(by_state['refused'])} refused here ({', '.join(by_state['refused'])})")
     if by_state["idle"]:
-        parts.append(f"{', '.join(by_state['idle'])}: nothing to do on vectors, acts on sequences")
+        parts.append(f"{', '.join(by_state['idle'])}: nothing to do here, acts on longer sequences")
     if fixed:
         parts.append(f"{len(fixed)} not tried ({', '.join(fixed)})")
     if not parts:
