@@ -269,6 +269,53 @@ def test_digests_that_begin_alike_are_told_apart(tmp_path):
         shard, row = index.find(digest)
         np.testing.assert_array_equal(shard.read(row), array(i))
     assert index.find(b"\1" * 8 + bytes([9]) * 24) is None
+    asked = [digests[3], b"\1" * 8 + bytes([9]) * 24, digests[1], bytes(32), digests[0]]
+    places = {}
+    for shard, rows, hits in index.find_many(asked):
+        for row, hit in zip(rows.tolist(), hits.tolist(), strict=True):
+            places[hit] = shard.key(row)
+    assert places == {0: digests[3], 2: digests[1], 4: digests[0]}
     index.drop("a")
     assert index.find(digests[0]) is None
     assert index.find(digests[3])[1] == 1
+
+
+@pytest.mark.parametrize(("kept", "run"), [(4096, 1 << 20), (4, 100), (4, 1)])
+def test_many_are_read_at_once(tmp_path, monkeypatch, kept, run):
+    monkeypatch.setattr("emofuse.features.shard.KEPT_ITEMS", kept)
+    monkeypatch.setattr("emofuse.features.shard.RUN_BYTES", run)
+    other = FeatureSpace.of({**SPACE.description, "revision": "2"})
+    entries = {key(f"k{i}"): array(i, frames=1 + i % 4) for i in range(40)}
+    entries |= {key(f"k{i}", other): array(i + 50, dim=9) for i in range(5)}
+    store = FeatureStore(tmp_path)
+    pairs = list(entries.items())
+    for start in range(0, 45, 15):
+        store.put_many(pairs[start : start + 15])
+    keys = [list(entries)[place] for place in np.random.default_rng(1).permutation(45)]
+    keys += [key("absent"), keys[0], keys[1]]
+    for opened in (store, FeatureStore(tmp_path)):
+        found = opened.get_many(keys)
+        assert found[45] is None
+        for name, value in zip(keys, found, strict=True):
+            if name in entries:
+                np.testing.assert_array_equal(value, entries[name])
+                np.testing.assert_array_equal(opened.get(name), value)
+    assert store.get_many([]) == []
+    assert FeatureStore(tmp_path / "empty").get_many(keys[:2]) == [None, None]
+
+
+def test_a_damaged_shard_among_many_is_set_aside_and_its_items_sought_elsewhere(tmp_path):
+    first, second = FeatureStore(tmp_path), FeatureStore(tmp_path)
+    assert first.count(SPACE) == second.count(SPACE) == 0
+    first.put_many([(key(f"k{i}"), array(i)) for i in range(8)])
+    (path,) = shards(first)
+    second.put_many([(key(f"k{i}"), array(i)) for i in range(4, 12)])
+    data = bytearray(path.read_bytes())
+    data[bytes(data).rindex(array(0).tobytes())] ^= 1
+    path.write_bytes(data)
+    fresh = FeatureStore(tmp_path)
+    found = fresh.get_many([key(f"k{i}") for i in range(12)])
+    assert [value is None for value in found] == [True] * 4 + [False] * 8
+    for i in range(4, 12):
+        np.testing.assert_array_equal(found[i], array(i))
+    assert list(fresh.damaged) == [path]

@@ -229,7 +229,9 @@ def _encode(
     for job, key in zip(jobs, keys, strict=True):
         if key in bad:
             failed[job.utterance.id] = bad[key]
-    return [None if key is None or key in bad else store.get(key) for key in keys], failed
+    good = [key for key in keys if key is not None and key not in bad]
+    arrays = dict(zip(good, store.get_many(good), strict=True))
+    return [None if key is None else arrays.get(key) for key in keys], failed
 
 
 def _fill(

@@ -214,9 +214,5 @@ def _gather(
 def _read_all(
     contents: Mapping[str, str], space: FeatureSpace, store: FeatureStore
 ) -> dict[str, FloatArray]:
-    found: dict[str, FloatArray] = {}
-    for name, content in contents.items():
-        array = store.get(FeatureKey(space, content))
-        if array is not None:
-            found[name] = array
-    return found
+    arrays = store.get_many([FeatureKey(space, content) for content in contents.values()])
+    return {n: array for n, array in zip(contents, arrays, strict=True) if array is not None}

@@ -104,17 +104,16 @@ def gather_imported(
         )
     card = read_json(path)
     space = imported_space(modality, name, str(card["revision"]))
-    arrays: list[FloatArray | None] = []
-    for utterance in manifest:
-        array = None
-        if utterance.features.get(modality) == name:
-            array = store.get(imported_key(space, utterance))
-            if array is None:
-                raise FeatureError(
-                    f"{shorten(utterance.id)} names {modality} vectors {name!r} that "
-                    f"{store.folder} does not hold; import them again"
-                )
-        arrays.append(array)
+    naming = [u for u in manifest if u.features.get(modality) == name]
+    found = store.get_many([imported_key(space, utterance) for utterance in naming])
+    for utterance, array in zip(naming, found, strict=True):
+        if array is None:
+            raise FeatureError(
+                f"{shorten(utterance.id)} names {modality} vectors {name!r} that "
+                f"{store.folder} does not hold; import them again"
+            )
+    vectors = {utterance.id: array for utterance, array in zip(naming, found, strict=True)}
+    arrays = [vectors.get(utterance.id) for utterance in manifest]
     description: dict[str, object] = {
         "modality": modality,
         "spec": spec.model_dump(mode="json"),

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from bisect import bisect_left
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from emofuse.features.shard import DIGEST, Shard
+from emofuse.features.shard import Shard
+from emofuse.features.shard_file import DIGEST
 
 __all__ = ["SpaceIndex"]
+
+_Found = tuple[Shard, NDArray[np.intp], NDArray[np.intp]]
 
 
 class SpaceIndex:
@@ -53,14 +60,47 @@ class SpaceIndex:
 
     def find(self, digest: bytes) -> tuple[Shard, int] | None:
         """Give the shard and row of a digest of 32 bytes."""
-        head = np.frombuffer(digest[:8], np.uint64)[0]
-        place = int(np.searchsorted(self._heads, head))
-        while place < len(self._heads) and self._heads[place] == head:
-            shard, row = self._numbers[int(self._shard[place])], int(self._row[place])
-            if len(digest) == DIGEST and shard.key(row) == digest:
+        head = int.from_bytes(digest[:8], sys.byteorder)
+        heads = self._heads.data
+        place, end = bisect_left(heads, head), len(heads)
+        while place < end and heads[place] == head:
+            shard, row = self._numbers[self._shard.item(place)], self._row.item(place)
+            if shard.key(row) == digest:
                 return shard, row
             place += 1
         return None
+
+    def find_many(self, digests: Sequence[bytes]) -> list[_Found]:
+        """Find many digests of 32 bytes.
+
+        Returns:
+            For each shard that holds some: its rows in ascending order, and the places of their
+            digests in ``digests``.
+        """
+        keys = np.frombuffer(b"".join(digests), np.uint8).reshape(-1, DIGEST)
+        heads = np.ascontiguousarray(keys[:, :8]).view(np.uint64)[:, 0]
+        first = np.searchsorted(self._heads, heads)
+        inside = np.flatnonzero(first < len(self._heads))
+        likely = inside[self._heads[first[inside]] == heads[inside]]
+        numbers = self._shard[first[likely]]
+        rows = self._row[first[likely]].astype(np.intp)
+        found: list[_Found] = []
+        for number in np.unique(numbers).tolist():
+            shard, here = self._numbers[number], np.flatnonzero(numbers == number)
+            here = here[np.argsort(rows[here], kind="stable")]
+            alike = shard.has_keys(rows[here], keys[likely[here]])
+            found.append((shard, rows[here][alike], likely[here][alike]))
+            found.extend(self._behind(digests, likely[here][~alike].tolist()))
+        return found
+
+    def _behind(self, digests: Sequence[bytes], places: Sequence[int]) -> list[_Found]:
+        """Find digests before which another lies that begins alike."""
+        found: list[_Found] = []
+        for place in places:
+            hit = self.find(digests[place])
+            if hit is not None:
+                found.append((hit[0], np.array([hit[1]]), np.array([place])))
+        return found
 
     def __len__(self) -> int:
         """Count different items (digests that share their first 8 bytes count as one)."""

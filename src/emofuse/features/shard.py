@@ -2,20 +2,16 @@
 
 Tensors: ``offsets`` (items + 1,) int64; ``checks`` (items,) int64, CRC-32 of each item's bytes;
 ``keys`` (items, 32) uint8, the digests; ``values`` (frames, dim) float32. The metadata holds the
-description of the space and a CRC-32 of keys, offsets and checks. Nothing of a shard is kept in
-memory: what is asked for is read from its place in the file.
+description of the space and a CRC-32 of keys, offsets and checks. Values stay on disk until they
+are asked for; the index of a long shard is mapped, that of a short one kept.
 """
 
 from __future__ import annotations
 
 import errno
-import json
-import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -23,17 +19,12 @@ from numpy.typing import NDArray
 
 from emofuse.encoders.contract import FloatArray
 from emofuse.errors import FeatureError, WorkError
+from emofuse.features.shard_file import DIGEST, TYPES, ShardFile
 
-__all__ = ["DIGEST", "LAYOUT", "Shard", "ShardIndex", "index_check", "value_check"]
+__all__ = ["Shard", "ShardIndex", "index_check", "value_check"]
 
-DIGEST = 32  # bytes of a key
-LAYOUT = {"offsets": "I64", "checks": "I64", "keys": "U8", "values": "F32"}
-_TYPES: dict[str, np.dtype[Any]] = {
-    "I64": np.dtype("<i8"),
-    "U8": np.dtype("u1"),
-    "F32": np.dtype("<f4"),
-}
-_LONGEST_HEADER = 1 << 20
+KEPT_ITEMS = 4096  # the index of a longer shard is mapped: 48 bytes an item
+RUN_BYTES = 1 << 20  # items that lie together are read together, up to this
 
 
 @dataclass(frozen=True)
@@ -53,7 +44,7 @@ class ShardIndex:
 
 def value_check(array: FloatArray) -> int:
     """CRC-32 of the bytes of an item."""
-    return crc32(np.ascontiguousarray(array, dtype=_TYPES["F32"]).data)
+    return crc32(np.ascontiguousarray(array, dtype=TYPES["F32"]).data)
 
 
 def index_check(index: ShardIndex) -> int:
@@ -82,81 +73,45 @@ class Shard:
 
     def __init__(self, path: Path, space: str) -> None:
         self.path = path
-        self._reading = Lock()
         try:
-            self._file = path.open("rb", buffering=0)
-            weakref.finalize(self, self._file.close)
-            metadata = self._read_header()
+            self._file = ShardFile(path)
+            frames, self.dim = self._file.shapes["values"]
+            index = self._read_index()
+            self._index = index if len(self) <= KEPT_ITEMS else self._map_index()
+            self._keys = self._index.keys.data.cast("B")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if getattr(error, "errno", None) in {errno.EMFILE, errno.ENFILE}:
                 raise WorkError(f"too many open files for the shards of {path.parent}") from error
             raise FeatureError(f"{path} is damaged: {error}") from error
-        if metadata.get("space") != space:
-            raise FeatureError(f"{path} belongs to other features")
-        frames, self.dim = self._shapes["values"]
         self.nbytes = 4 * frames * self.dim
-        index = self.index()
-        if metadata.get("index") != str(index_check(index)):
+        if self._file.metadata.get("space") != space:
+            raise FeatureError(f"{path} belongs to other features")
+        if self._file.metadata.get("index") != str(index_check(index)):
             raise FeatureError(f"{path} is damaged: its index has a wrong checksum")
         if int(index.offsets[-1]) != frames:
             raise FeatureError(f"{path} is damaged: its index does not fit its values")
 
-    def _read_header(self) -> dict[str, str]:
-        size = int.from_bytes(self._bytes(0, 8), "little")
-        if not 2 <= size <= _LONGEST_HEADER:
-            raise ValueError(f"a header of {size} bytes")
-        header: dict[str, Any] = json.loads(self._bytes(8, size))
-        metadata: dict[str, str] = header.pop("__metadata__", {})
-        if {name: entry["dtype"] for name, entry in header.items()} != LAYOUT:
-            raise FeatureError(f"{self.path} is no feature shard")
-        self._shapes = {n: tuple(int(v) for v in entry["shape"]) for n, entry in header.items()}
-        self._starts = {n: 8 + size + int(entry["data_offsets"][0]) for n, entry in header.items()}
-        items = self._shapes["checks"][0]
-        fitting = {"offsets": (items + 1,), "checks": (items,), "keys": (items, DIGEST)}
-        if any(self._shapes[name] != shape for name, shape in fitting.items()) or items < 1:
-            raise ValueError("its index does not fit together")
-        end = max(int(entry["data_offsets"][1]) for entry in header.values())
-        if self.path.stat().st_size != 8 + size + end:
-            raise ValueError("it is cut short, or too long")
-        return metadata
+    def _read_index(self) -> ShardIndex:
+        return ShardIndex(*(self._file.whole(name) for name in ("keys", "offsets", "checks")))
 
-    def _bytes(self, start: int, size: int) -> bytes:
-        found = bytearray(size)
-        self._fill(memoryview(found), start)
-        return bytes(found)
-
-    def _fill(self, view: memoryview, start: int) -> None:
-        with self._reading:
-            self._file.seek(start)
-            while len(view):
-                count = self._file.readinto(view)
-                if not count:
-                    raise FeatureError(f"{self.path} is damaged: it is cut short")
-                view = view[count:]
-
-    def _part(self, name: str, start: int, stop: int) -> NDArray[Any]:
-        """Read rows ``start`` to ``stop`` of a tensor."""
-        kind, shape = _TYPES[LAYOUT[name]], self._shapes[name][1:]
-        step = kind.itemsize * int(np.prod(shape, dtype=np.int64))
-        found: NDArray[Any] = np.empty((stop - start, *shape), kind)
-        if found.size:
-            self._fill(found.data.cast("B"), self._starts[name] + step * start)
-        return found
+    def _map_index(self) -> ShardIndex:
+        return ShardIndex(*self._file.mapped("keys", "offsets", "checks"))
 
     def __len__(self) -> int:
-        return self._shapes["checks"][0]
+        return self._file.shapes["checks"][0]
 
     def index(self) -> ShardIndex:
         """Read the index."""
-        return ShardIndex(
-            self._part("keys", 0, len(self)),
-            self._part("offsets", 0, len(self) + 1),
-            self._part("checks", 0, len(self)),
-        )
+        return self._index if len(self) <= KEPT_ITEMS else self._read_index()
 
     def key(self, row: int) -> bytes:
-        """Read the key of an item."""
-        return self._part("keys", row, row + 1).tobytes()
+        """Give the key of an item."""
+        return self._keys[DIGEST * row : DIGEST * (row + 1)].tobytes()
+
+    def has_keys(self, rows: NDArray[np.intp], keys: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tell which rows ``(n,)`` have the keys ``(n, 32)`` that stand beside them."""
+        alike: NDArray[np.bool_] = (self._index.keys[rows] == keys).all(axis=1)
+        return alike
 
     def read(self, row: int) -> FloatArray:
         """Copy the ``(frames, dim)`` array of an item into memory.
@@ -164,25 +119,54 @@ class Shard:
         Raises:
             FeatureError: its bytes are not those that were written.
         """
-        start, stop = self._part("offsets", row, row + 2)
-        (check,) = self._part("checks", row, row + 1)
-        return self._values(row, int(start), int(stop), int(check))
+        offsets = self._index.offsets
+        array = self._block(offsets.item(row), offsets.item(row + 1))
+        self._check(row, array)
+        return array
 
-    def read_all(self, index: ShardIndex, rows: NDArray[np.intp]) -> Iterator[FloatArray]:
+    def read_many(self, rows: NDArray[np.intp]) -> Iterator[FloatArray]:
         """Read items one after the other (see `read`).
 
-        Args:
-            index: what `index` gave.
-            rows: which.
-        """
-        for row in rows.tolist():
-            start, stop = int(index.offsets[row]), int(index.offsets[row + 1])
-            yield self._values(row, start, stop, int(index.checks[row]))
+        Items that lie together are read together, and are pieces of one array of up to 1 MB.
 
-    def _values(self, row: int, start: int, stop: int, check: int) -> FloatArray:
-        if stop <= start:
+        Args:
+            rows: which, best in ascending order.
+        """
+        starts, stops = self._index.offsets[rows], self._index.offsets[rows + 1]
+        for first, last in _runs(starts, stops, max(1, RUN_BYTES // (4 * max(self.dim, 1)))):
+            base = int(starts[first])
+            block = self._block(base, int(stops[last - 1]))
+            edges = (stops[first:last] - base).tolist()
+            at = 0
+            for row, edge in zip(rows[first:last].tolist(), edges, strict=True):
+                array = block[at:edge]
+                self._check(row, array)
+                yield array
+                at = edge
+
+    def _block(self, start: int, stop: int) -> FloatArray:
+        try:
+            block: FloatArray = self._file.part("values", start, max(start, stop))
+        except OSError as error:
+            raise FeatureError(f"{self.path} cannot be read: {error}") from error
+        return block
+
+    def _check(self, row: int, array: FloatArray) -> None:
+        if not len(array):
             raise FeatureError(f"{self.path} is damaged: item {row} is empty")
-        array: FloatArray = self._part("values", start, stop)
-        if value_check(array) != check:
+        if crc32(array.data) != self._index.checks.item(row):
             raise FeatureError(f"{self.path} is damaged: item {row} has a wrong checksum")
-        return array
+
+
+def _runs(
+    starts: NDArray[np.int64], stops: NDArray[np.int64], most: int
+) -> Iterator[tuple[int, int]]:
+    """Cut items into runs that lie together, of at most ``most`` frames or one item."""
+    breaks = np.flatnonzero(starts[1:] != stops[:-1]) + 1
+    first = 0
+    for end in (*breaks.tolist(), len(starts)):
+        while first < end:
+            limit = int(np.searchsorted(stops[first:end], starts[first] + most, side="right"))
+            last = first + max(1, limit)
+            yield first, last
+            first = last

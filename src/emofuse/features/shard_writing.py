@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 
 from emofuse.encoders.contract import FloatArray
 from emofuse.errors import FeatureError
-from emofuse.features.shard import DIGEST, LAYOUT, Shard, ShardIndex, index_check, value_check
+from emofuse.features.shard import Shard, ShardIndex, index_check, value_check
+from emofuse.features.shard_file import DIGEST, LAYOUT
 from emofuse.storage import atomic_path
 
 __all__ = ["merge_shards", "write_shard"]
+
+BUFFER = 1 << 20
 
 
 def write_shard(
@@ -48,7 +51,7 @@ def write_shard(
 def merge_shards(path: Path, space: str, shards: Sequence[Shard]) -> None:
     """Write what shards hold into one, atomically; an item in several of them is taken once.
 
-    Only the indices and one item at a time are in memory.
+    Only the indices and about 1 MB of items at a time are in memory.
 
     Raises:
         FeatureError: a shard is damaged, or they are not all of one size.
@@ -66,7 +69,7 @@ def merge_shards(path: Path, space: str, shards: Sequence[Shard]) -> None:
         np.concatenate([index.checks[chosen] for index, chosen in kept]),
     )
     arrays = chain.from_iterable(
-        shard.read_all(index, chosen) for shard, (index, chosen) in zip(shards, kept, strict=True)
+        shard.read_many(chosen) for shard, (_, chosen) in zip(shards, kept, strict=True)
     )
     _write(path, space, merged, shards[0].dim, arrays)
 
@@ -100,7 +103,7 @@ def _write(
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+    with atomic_path(path) as temporary, temporary.open("wb", buffering=BUFFER) as stream:
         stream.write(len(text).to_bytes(8, "little") + text)
         for part in (index.offsets.astype("<i8"), index.checks.astype("<i8"), index.keys):
             stream.write(np.ascontiguousarray(part).data)

@@ -69,6 +69,47 @@ class FeatureStore:
                 self._set_aside(shard.path, error)
         return None
 
+    def get_many(self, keys: Sequence[FeatureKey]) -> list[FloatArray | None]:
+        """Read the arrays of many keys, in the order in which they lie on the disk.
+
+        Small arrays that lie together are pieces of one array (of up to 1 MB).
+
+        Returns:
+            One ``(frames, dim)`` array a key; None where the store has none.
+        """
+        found: list[FloatArray | None] = [None] * len(keys)
+        spaces: dict[FeatureSpace, list[int]] = {}
+        for place, key in enumerate(keys):
+            spaces.setdefault(key.space, []).append(place)
+        for space, wanted in spaces.items():
+            places = wanted
+            while places:  # again what a shard lost that turned out damaged
+                places = self._get_here(space, keys, places, found)
+        return found
+
+    def _get_here(
+        self,
+        space: FeatureSpace,
+        keys: Sequence[FeatureKey],
+        places: Sequence[int],
+        found: list[FloatArray | None],
+    ) -> list[int]:
+        """Read keys of one space into ``found``; give the places of those in a damaged shard."""
+        index, lost = self._index(space), []
+        for shard, rows, hits in index.find_many([keys[place].digest for place in places]):
+            here = [places[hit] for hit in hits.tolist()]
+            try:
+                for place, array in zip(here, shard.read_many(rows), strict=True):
+                    found[place] = array
+            except FeatureError as error:
+                if shard.path.name in index.shards:
+                    index.drop(shard.path.name)
+                    self._set_aside(shard.path, error)
+                lost += here
+                for place in here:
+                    found[place] = None
+        return lost
+
     def put_many(self, entries: Iterable[tuple[FeatureKey, FloatArray]]) -> int:
         """Store arrays, one shard a space; what is there already is passed over.
 
@@ -85,8 +126,9 @@ class FeatureStore:
         fresh: dict[FeatureSpace, dict[bytes, FloatArray]] = {}
         for key, array in entries:
             _check_array(key, array)
-            if key not in self:
-                fresh.setdefault(key.space, {})[key.digest] = array
+            digest = key.digest
+            if self._index(key.space).find(digest) is None:
+                fresh.setdefault(key.space, {})[digest] = array
         for space, arrays in fresh.items():
             self._write(space, list(arrays), list(arrays.values()))
         return sum(len(arrays) for arrays in fresh.values())
