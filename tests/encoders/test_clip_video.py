@@ -150,6 +150,26 @@ def test_crops():
     assert make_crop("4x6+64+2")(image) is None
 
 
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("Ses01F_impro01_F002", True),
+        ("Ses01F_impro01_M002", False),
+        ("iemocap/Ses05M_script01_1b_M034", True),
+    ],
+)
+def test_the_speaker_of_iemocap(name, left):
+    """720 x 480; the actor with the markers, whom the session's letter names, is on the left."""
+    image = np.zeros((480, 720, 3), np.uint8)
+    image[112:368, :360] = 1
+    image[112:368, 360:] = 2
+    cut = make_crop("iemocap", name)(image)
+    assert cut.shape == (256, 360, 3)
+    assert (cut == (1 if left else 2)).all()
+    with pytest.raises(EncoderError, match="is no id of IEMOCAP"):
+        make_crop("iemocap", "clip05")
+
+
 def test_halves_differ(models, clip):
     left, right = (encode(models["CLIPModel"], clip, crop=crop) for crop in ("left", "right"))
     assert np.abs(left - right).max() > 0.01

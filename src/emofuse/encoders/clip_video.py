@@ -139,7 +139,7 @@ class ClipVideo(Encoder):
 
     def _inputs(self, item: Item) -> Iterator[FloatArray]:
         path, spec = require_video(item), self.spec
-        crop, given = make_crop(spec.crop), 0
+        crop, given = make_crop(spec.crop, item.id), 0
         try:
             for image in read_frames(path, item.start, item.end, every=spec.every, fps=spec.fps):
                 part = crop(image)

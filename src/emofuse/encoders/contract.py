@@ -19,7 +19,7 @@ from emofuse.options import Options, parse_yaml
 __all__ = ["Encoder", "EncoderSpec", "FloatArray", "Item", "Provenance"]
 
 FloatArray = NDArray[np.float32]
-CROP_PATTERN = r"^(whole|left|right|centre|face|\d{1,5}x\d{1,5}\+\d{1,5}\+\d{1,5})$"
+CROP_PATTERN = r"^(whole|left|right|centre|face|iemocap|\d{1,5}x\d{1,5}\+\d{1,5}\+\d{1,5})$"
 
 
 class EncoderSpec(Options):
@@ -39,7 +39,7 @@ class EncoderSpec(Options):
         precision: ``auto`` takes bfloat16 where the processor is fast at it, else ``fp32``.
         dim: size of the vector, for encoders that let one choose (``ngrams``, ``arrays``).
         crop: part of a video frame that is looked at: ``whole``, ``left``, ``right``, ``centre``,
-            ``face``, or a box in pixels, ``WIDTHxHEIGHT+LEFT+TOP``.
+            ``face``, ``iemocap`` (the speaker's half), or a box, ``WIDTHxHEIGHT+LEFT+TOP``.
         every: keep the first of so many video frames.
         fps: keep at most so many video frames a second.
         max_frames: look at the first so many frames alone (video).
