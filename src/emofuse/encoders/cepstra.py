@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dct
 
 from emofuse.encoders.contract import FloatArray
 
@@ -49,6 +48,8 @@ def cepstral_statistics(bands: FloatArray) -> Figures:
         about the mean, standard deviation of the slope and of its slope, the 5 and 95 % quantiles
         of the slope.
     """
+    from scipy.fft import dct  # takes 15 MB; `slope` does without
+
     bands = bands.astype(np.float64)
     energy = np.logaddexp.reduce(bands, axis=1)
     active = energy >= energy.max() - ACTIVE_DECIBELS / 10 * np.log(10)

@@ -13,6 +13,7 @@ import numpy as np
 from emofuse.encoders.contract import Encoder, FloatArray, Item
 from emofuse.errors import EncoderError, ManifestError, MediaError
 from emofuse.features.keys import FeatureKey, FeatureSpace
+from emofuse.features.memory import give_back
 from emofuse.features.plan import THREADS, Listing, Work
 from emofuse.features.store import FeatureStore
 from emofuse.media.audio import read_audio
@@ -76,6 +77,8 @@ class Session:
         for window, items in self._read_ahead(_windows(works, self.encoder.modality)):
             self._encode_window(window, items)
             self._flush_if_due()
+            del items
+            give_back()
             self._passed += len(window)
             self.seconds = before + time.perf_counter() - started
             self._report()
