@@ -14,6 +14,7 @@ MODELS = Registry(
         "memocmt": "emofuse.models.memocmt:MemoCMT",
         "foal-net": "emofuse.models.foal_net:FoalNet",
         "copenhagen": "emofuse.models.copenhagen:Copenhagen",
+        "vga-fusion": "emofuse.models.vga_fusion:VGAFusion",
     },
 )
 """Every fusion model, by name."""
