@@ -20,6 +20,7 @@ VERBS = (
     "doctor",
     "audit",
     "encode",
+    "adapt",
     "train",
     "ablate",
     "probe",

@@ -15,13 +15,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from emofuse.encoders.adapted import folder_provenance
 from emofuse.encoders.batching import make_batches
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.hf_folder import ModelFolder, find_folder
 from emofuse.encoders.hidden import choose_layer
 from emofuse.encoders.pooling import pool, pooled_dim, thin
 from emofuse.encoders.precision import resolve_precision
-from emofuse.encoders.provenance import look_up
 from emofuse.encoders.settings import refuse_options, require_waveform
 from emofuse.encoders.workers import parallel_map
 from emofuse.errors import EncoderError, OptionError
@@ -83,7 +83,7 @@ class HFSpeech(Encoder):
             raise OptionError(f"{spec.name} has no cls token; legal: mean, mean+std, max, stats")
         self.spec, self.folder, self.revision = spec, folder, folder.revision
         self.precision = resolve_precision(spec, device)
-        self.provenance = look_up(folder.name)
+        self.provenance = folder_provenance(folder)
         self._device = device
         self._wanted = choose_layer(spec, _layer_count(folder))
         self._model: SpeechModel | None = None

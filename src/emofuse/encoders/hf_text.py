@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from emofuse.encoders.adapted import folder_provenance
 from emofuse.encoders.batching import make_batches
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.hf_folder import ModelFolder, find_folder, quiet_transformers, read_model
 from emofuse.encoders.hidden import choose_layer
 from emofuse.encoders.pooling import pool, pooled_dim
 from emofuse.encoders.precision import resolve_precision
-from emofuse.encoders.provenance import look_up
 from emofuse.encoders.settings import refuse_options, require_text
 from emofuse.errors import EncoderError
 
@@ -46,7 +46,7 @@ class HFText(Encoder):
         self.folder = find_folder(spec)
         self.spec, self.revision = spec, self.folder.revision
         self.precision = resolve_precision(spec, device)
-        self.provenance = look_up(self.folder.name)
+        self.provenance = folder_provenance(self.folder)
         self._device = device
         width, count = _size(self.folder)
         self._wanted, self._layers = choose_layer(spec, count), count

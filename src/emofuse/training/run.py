@@ -14,6 +14,7 @@ from emofuse.protocols.audit import Audit, audit
 from emofuse.protocols.build import make_folds
 from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json, sha256_text, write_json, write_text
+from emofuse.training.adapted import check_adapted
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.fit import Blueprint
@@ -78,6 +79,7 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         manifest = load_manifest(recipe)
         protocol, folds = make_folds(manifest, recipe.protocol)
         found = audit(manifest, protocol, folds, progress=progress)
+        found = check_adapted(recipe, manifest, folds, found)
         write_json(folder / "audit.json", found.model_dump(mode="json"))
         found.enforce()
         data = gather(recipe, manifest, folds, progress)
