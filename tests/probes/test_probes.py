@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from emofuse.errors import OptionError
+from emofuse.evaluation.label_leak import LeakResult
 from emofuse.probes import (
     attention,
     companions,
@@ -165,8 +166,8 @@ def test_a_term_that_teaches_nothing_is_found(make_bench, kind, why):
 
 
 def test_a_policy_that_marks_items_by_label_is_found():
-    assert leak.judge_leak(leak.Leak(0.9, 0.25, 0.25), "class").verdict == "finding"
-    assert leak.judge_leak(leak.Leak(0.3, 0.25, 0.25), "random").verdict == "ok"
+    assert leak.judge_leak(LeakResult(0.9, 0.25, 0.25), "class").verdict == "finding"
+    assert leak.judge_leak(LeakResult(0.3, 0.25, 0.25), "random").verdict == "ok"
 
 
 def test_without_augmentation_there_is_nothing_to_leak(make_bench):
