@@ -15,6 +15,10 @@ LOSSES = Registry(
         "uncertainty": "emofuse.losses.uncertainty:Uncertainty",
         "avel": "emofuse.losses.avel:AVEL",
         "mem": "emofuse.losses.mem:MEM",
+        "micl": "emofuse.losses.micl:MICL",
+        "supcon": "emofuse.losses.supcon:SupCon",
+        "vad": "emofuse.losses.vad:VADLoss",
+        "focal-smooth": "emofuse.losses.focal_smooth:FocalSmooth",
     },
     group="emofuse.losses",
 )
