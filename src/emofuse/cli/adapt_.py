@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = (
     "Example: emofuse adapt iemocap.jsonl --encoder facebook/hubert-base-ls960 --modality audio "
-    "--scheme iemocap4 --protocol leave-one-session-out --fold 'session 1' -o hubert-s1. Then: "
+    "--scheme basic4 --protocol leave-one-session-out --fold 'session 1' -o hubert-s1. Then: "
     "emofuse train RECIPE encoders.audio=hubert-s1 "
     "'protocol={name: given, path: hubert-s1/fold.json}' -o RUN"
 )
