@@ -1,20 +1,24 @@
 """Peak memory of ``emofuse encode`` on N files and on ten times as many: it must stay flat.
 
 Neither the audio, the features nor the list of utterances is held in memory. Each size
-runs in a process of its own; the files are all different (what is alike is encoded once). The base
-is a process that loads the same encoder and encodes one file.
+runs in a process of its own, on one thread; the files are all different (what is alike is encoded
+once). The base is a process that loads the same encoder and encodes one file. The median of the
+repeats is given.
 
-    python benchmarks/memory.py [--files N] [--audio SPEC] [--json]
+    python benchmarks/memory.py [--files N] [--audio SPEC] [--repeats N] [--json]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import soundfile
@@ -50,7 +54,9 @@ def peak_megabytes(manifest: Path, audio: str) -> float:
     store = manifest.parent / "store"
     command = [sys.executable, "-c", CHILD, "encode", str(manifest), "--audio", audio, "--store",
                str(store), "--device", "cpu", "--json"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
+    shutil.rmtree(store, ignore_errors=True)
     line = [text for text in done.stderr.splitlines() if text.startswith("peak ")]
     if done.returncode or not line:
         raise SystemExit(f"encode failed: {done.stderr}")
@@ -62,22 +68,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--files", type=int, default=300)
     parser.add_argument("--audio", default="logmel:granularity=frames")
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     peaks: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for count in (1, arguments.files, 10 * arguments.files):
             manifest = make(Path(scratch) / str(count), count)
-            peaks[count] = peak_megabytes(manifest, arguments.audio)
-    base = peaks[1]
+            rounds = range(arguments.repeats)
+            peaks[count] = median(peak_megabytes(manifest, arguments.audio) for _ in rounds)
     if arguments.json:
         print(json.dumps({str(count): peak for count, peak in peaks.items()}))
         return 0
-    print("| files | hours of audio | peak memory | above one file |")
+    print("| files | hours of audio | peak memory | against the line above |")
     print("|--:|--:|--:|--:|")
+    before = peaks[1]
     for count, peak in peaks.items():
         hours = count * SECONDS / 3600
-        print(f"| {count:,} | {hours:.2f} | {peak:.0f} MB | {peak - base:.0f} MB |")
+        print(f"| {count:,} | {hours:.2f} | {peak:.0f} MB | {peak / before - 1:+.1%} |")
+        before = peak
     return 0
 
 
