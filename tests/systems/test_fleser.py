@@ -12,12 +12,22 @@ import torch
 from tests.models.conformance import conform, draw_batch, fitted_model, take
 
 from emofuse.errors import FeatureError, OptionError
+from emofuse.layers.fleser_parts import AttendedEncoder, PlainEncoder
 from emofuse.layers.fleser_released import FirstFusion, SecondFusion
-from emofuse.layers.fuzzy import MEMBERSHIPS, Shape, choose, membership, normalise, shape_of
+from emofuse.layers.fuzzy import (
+    MEMBERSHIPS,
+    Fuzzifier,
+    Shape,
+    choose,
+    membership,
+    normalise,
+    shape_of,
+)
 from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import build_objective
-from emofuse.models.build import build_model
+from emofuse.models.build import build_model, seeded
 from emofuse.models.contract import Batch, FusionModel, ModelSpec, Sequences
+from emofuse.models.fleser import FleSEROptions
 from emofuse.training.builtin import recipe_files
 from emofuse.training.recipe import load_recipe
 
@@ -131,14 +141,18 @@ def test_figures_look_at_real_frames_alone() -> None:
 @pytest.mark.parametrize("released", [R1, R2])
 def test_the_rules_of_the_releases_pick_tanh_at_every_start(released: dict[str, Any]) -> None:
     batch = draw_batch(WIDE, size=64)
-    for seed in range(50):
-        model = build(seed=seed, **released)
-        for training in (True, False):
-            output = ask(model.train(training), batch)
-            for name in WIDE:
-                picked = output.extras[f"fuzzy:{name}"]
-                assert picked.shape == (64, 5)
-                assert bool((picked[:, MEMBERSHIPS.index("tanh")] == 1).all())
+    reading = FleSEROptions(**released).reading()
+    kind = PlainEncoder if reading.release == "R1" else AttendedEncoder
+    fuzzifier = Fuzzifier(reading.select)
+    for seed in range(200):
+        for part in batch.modalities.values():
+            with seeded(seed), torch.no_grad():
+                encoder = kind(768, reading).train(seed % 2 == 0)
+                values, _ = encoder(part.values, part.mask)
+                _, picked = fuzzifier(values, values, part.mask)
+            assert bool((picked[:, MEMBERSHIPS.index("tanh")] == 1).all())
+            shape = shape_of(values.flatten(0, 1)[None], torch.ones(1, 64, dtype=torch.bool))
+            assert 1.0 < float(shape.skew) < 2.3
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
