@@ -24,10 +24,9 @@ class Temperature(nn.Module):
             ``1 / s`` with the same start and no limit, which takes CLIP's logarithm for a
             temperature (the released Foal-Net).
 
-    >>> round(float(Temperature("exp_logit_scale")()), 3), round(float(Temperature("fixed")()), 3)
-    (14.286, 14.286)
-    >>> round(float(Temperature("raw_divisor")()), 4)
-    0.376
+    >>> kinds = ("exp_logit_scale", "fixed", "raw_divisor")
+    >>> [round(float(Temperature(kind)().detach()), 3) for kind in kinds]
+    [14.286, 14.286, 0.376]
     """
 
     def __init__(self, kind: TemperatureKind = "exp_logit_scale") -> None:
