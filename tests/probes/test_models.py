@@ -1,4 +1,4 @@
-"""The probes over every registered model: nothing in the sound form, the known defects in others."""
+"""The probes over every registered model: nothing in the sound form, known defects in others."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ PLAIN: dict[str, Any] = {
 }
 DATA = {"manifest": "drawn.jsonl", "scheme": "basic4"}
 DIMS = {"audio": 64, "text": 24, "video": 24}
+NARROW: dict[str, dict[str, Any]] = {"vga-fusion": {"hidden": 48}}
+"""Widths at which a large model is probed in seconds; all else stays at its default."""
 SHORT = {"audio": 18, "text": 6, "video": 7}
 
 
@@ -56,10 +58,9 @@ def described(model: str) -> Recipe:
     """Resolve the default form of a model under the objective of its main recipe."""
     raw = main_recipe(model)
     kept = {key: raw[key] for key in ("objective", "trainer") if key in raw}
+    form = {"name": model, **NARROW.get(model, {})}
     encoders = {name: f"imported:{name}:granularity=frames" for name in raw["encoders"]}
-    return parse_recipe(
-        {**PLAIN, **kept, "encoders": encoders, "model": {"name": model}, "data": DATA}
-    )
+    return parse_recipe({**PLAIN, **kept, "encoders": encoders, "model": form, "data": DATA})
 
 
 @pytest.mark.parametrize("model", MODELS.names())
@@ -67,3 +68,102 @@ def test_the_default_form_has_no_findings(model):
     recipe = described(model)
     lines = run_probes(drawn_bench(recipe, Sizes(DIMS, SHORT)))
     assert [one for one in lines if one.verdict == "finding"] == []
+
+
+def probed(model: dict[str, Any], only: Iterable[str], dims=None, lengths=None, objective=None):
+    """Give the findings of a form of a model as (probe, subject) -> numbers."""
+    names = dims or {"audio": 24, "text": 24}
+    recipe = parse_recipe(
+        {
+            **PLAIN,
+            "encoders": {name: f"imported:{name}" for name in names},
+            "objective": objective or [{"name": "cross-entropy"}],
+            "model": model,
+            "data": DATA,
+        }
+    )
+    bench = drawn_bench(recipe, Sizes(names, lengths or SHORT))
+    lines = run_probes(bench, only)
+    return {(o.probe, o.subject): o.numbers for o in lines if o.verdict == "finding"}
+
+
+def test_fleser_published_is_seen_through():
+    model = {"name": "fleser", "variant": "published"}
+    size = {"audio": 768, "text": 768}
+    found = probed(model, ["attention", "gradient", "switches", "batch"], size)
+    assert {subject for probe, subject in found if probe == "attention"} == {
+        "text->text",
+        "audio->audio",
+        "fused->fused",
+    }
+    assert found["gradient", "unused"]["of"] == 1_467_236
+    assert found["gradient", "unused"]["parameters"] == 131_328  # the gate
+    assert ("switches", "alpha") in found
+    assert ("batch", "company") in found
+
+
+def test_fleser_published_reads_alpha_with_cross_attention():
+    model = {"name": "fleser", "variant": "published", "fusion": "cross_attention"}
+    assert ("switches", "alpha") not in probed(model, ["switches"])
+
+
+def test_vga_published_is_seen_through():
+    model = {"name": "vga-fusion", "variant": "published"}
+    objective = [
+        {"name": "cross-entropy"},
+        {"name": "micl", "weight": 0.2},
+        {"name": "vad", "weight": 0.1},
+    ]
+    size = {"text": 768, "audio": 1024}
+    found = probed(model, ["attention", "gradient"], size, objective=objective)
+    assert {subject for probe, subject in found if probe == "attention"} >= {
+        "text->audio",
+        "audio->text",
+    }
+    assert found["gradient", "blocked"]["without_gradient"] == 2_072_080
+    small = {**model, "hidden": 48}
+    assert ("switches", "vad_lambda") in probed(small, ["switches"], objective=objective)
+
+
+def test_four_m_ser_published_depends_on_padding():
+    model = {"name": "four-m-ser", "variant": "published"}
+    assert set(probed(model, ["padding"])) == {("padding", "audio"), ("padding", "text")}
+
+
+@pytest.mark.slow
+def test_the_quantiser_of_four_m_ser_blocks_the_gradient():
+    model = {"name": "four-m-ser", "variant": "published"}
+    with_vggish = {**model, "vggish": {"postprocess": "quantised"}}
+    size = {"audio": 96 * 64, "text": 24}
+    found = probed(with_vggish, ["gradient"], size, {"audio": 2, "text": 5})
+    assert found["gradient", "audio features"]["state"] == "blocked"
+    assert found["gradient", "blocked"]["parameters"] == 72_141_184
+    assert all(name.startswith("vggish.") for name in found["gradient", "blocked"]["names"])
+
+
+@pytest.mark.filterwarnings("ignore:text_tokens is 'cls'")
+def test_copenhagen_with_one_text_token_attends_to_nothing():
+    model = {"name": "copenhagen", "architecture": "cross-attention", "text_tokens": "cls"}
+    found = probed(model, ["attention", "gradient"], {"audio": 64, "text": 24})
+    assert ("attention", "audio->text") in found
+    assert ("gradient", "blocked") in found
+
+
+def test_foal_net_published_divides_by_a_temperature_that_may_become_zero():
+    model = {"name": "foal-net", "variant": "published"}
+    objective = [{"name": "cross-entropy"}, {"name": "avel"}, {"name": "mem", "weight": 0.1}]
+    names = {"audio": 32, "video": 24}
+    found = probed(model, ["loss"], names, objective=objective)
+    assert ("loss", "avel") in found
+    described = {"name": "foal-net"}
+    assert probed(described, ["loss"], names, objective=objective) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("policy", "leaks"), [("class", True), ("random", False)])
+def test_a_policy_by_class_leaks_the_label_and_the_same_at_random_does_not(policy, leaks):
+    recipe = parse_recipe({**recipe_mapping("copenhagen/cross-attention-class"), "data": DATA})
+    changed = recipe.augment.model_copy(update={"policy": policy})
+    bench = drawn_bench(recipe.model_copy(update={"augment": changed}), Sizes(DIMS, SHORT))
+    found = [one.verdict for one in run_probes(bench, ["augmentation"])]
+    assert found == ["finding" if leaks else "ok"]

@@ -18,7 +18,7 @@ from emofuse.losses.contract import Targets
 from emofuse.models.build import parse_model_options, seeded
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel
 from emofuse.options import Options
-from emofuse.probes.bench import Bench, answer
+from emofuse.probes.bench import RATE, Bench, answer
 from emofuse.probes.drawn import LENGTHS, LONG
 from emofuse.probes.flips import other_values
 from emofuse.probes.verdict import Verdict, shown_names
@@ -73,7 +73,8 @@ def flip_option(
 
     A model with another value is compared twice: with its own initial weights, and with those of
     the base where names and shapes agree. An option that acts through the initial weights alone
-    acts; one that only builds what nothing reads does not.
+    acts, and so does one that decides what learns; one that only builds what nothing reads does
+    not.
 
     Args:
         bench: the recipe.
@@ -87,6 +88,7 @@ def flip_option(
     if not values:
         return Flip(name, "fixed", value)
     wanted = wanted or list(_results(bench, _filled(base)))
+    learned = _after_a_step(bench, base)
     tried: list[Any] = []
     extra, message, broken = 0, "", False
     for other in values:
@@ -95,6 +97,7 @@ def flip_option(
                 warnings.simplefilter("ignore")  # of a value that nobody chose
                 model = bench.fresh({**options, name: other})
                 acts = _differs(bench, wanted, model) and _acts(bench, wanted, base, model)
+                acts = acts or not _same(learned, _after_a_step(bench, model))
         except EmofuseError as error:
             message = str(error)
         except BROKEN as error:
@@ -135,6 +138,21 @@ def _acts(bench: Bench, wanted: Sequence[Tensor], base: FusionModel, model: Fusi
             if name in mine and mine[name].shape == one.shape:
                 one.copy_(mine[name])
     return _differs(bench, wanted, model)
+
+
+def _after_a_step(bench: Bench, model: FusionModel) -> Tensor:
+    """Give the logits after one step of training: what learns otherwise answers otherwise."""
+    copied = copy.deepcopy(model)
+    objective = bench.terms(copied)
+    batch, targets = bench.batch(0)
+    optimiser = torch.optim.SGD(copied.parameters(), lr=RATE)
+    copied.train()
+    with seeded(bench.seed):
+        loss, _ = objective(copied(batch), targets)
+        if loss.requires_grad:
+            loss.backward()
+            optimiser.step()
+    return answer(copied, batch).logits
 
 
 def _filled(model: FusionModel) -> FusionModel:
