@@ -138,7 +138,15 @@ class FeatureStore:
     ) -> None:
         path = self._new_shard(space)
         write_shard(path, space.text, digests, arrays)
-        self._index(space).add(Shard(path, space.text))
+        self._take(space, self._index(space), path)
+
+    def _take(self, space: FeatureSpace, index: SpaceIndex, path: Path) -> None:
+        try:
+            index.add(Shard(path, space.text))
+        except FeatureError:
+            if path.exists():
+                raise
+            self._scan(space, index)  # another process has just merged it
 
     def _new_shard(self, space: FeatureSpace) -> Path:
         folder = self.folder / space.folder
@@ -201,7 +209,7 @@ class FeatureStore:
             merge_shards(path, space.text, group)
         except FeatureError:
             return  # left as it is: reading it will name the damage
-        index.add(Shard(path, space.text))
+        self._take(space, index, path)
         index.drop(*(shard.path.name for shard in group))
         for shard in group:
             with suppress(OSError):
