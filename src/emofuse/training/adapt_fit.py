@@ -12,14 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from emofuse.encoders.contract import FloatArray
 from emofuse.errors import TrainingError
-from emofuse.losses.cross_entropy import class_weights, cross_entropy
-from emofuse.losses.nt_xent import nt_xent, same_items
 from emofuse.models.build import seeded
 from emofuse.progress import Progress, ProgressEvent
-from emofuse.training.adapt_data import Corpus, Material, crop, drop_words
-from emofuse.training.adapt_network import Adapting, SpeechAdapting
+from emofuse.training.adapt_data import Corpus
+from emofuse.training.adapt_loss import AdaptLoss
+from emofuse.training.adapt_network import Adapting
 from emofuse.training.adapt_options import AdaptOptions
 from emofuse.training.checkpoint import (
     load_state,
@@ -107,7 +105,7 @@ class _Fit:
             lr=options.value("learning_rate"),
             weight_decay=options.weight_decay,
         )
-        self.weights = self._class_weights()
+        self.loss = AdaptLoss(encoder, head, corpus, options)
         self.best: dict[str, Tensor] = {}
         self.state = Fitted()
 
@@ -146,7 +144,7 @@ class _Fit:
         batches = list(self._batches(order))
         total, seen = 0.0, 0
         for number, places in enumerate(batches):
-            loss = self._loss(part, places, generator)
+            loss = self.loss(part, places, generator)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrainingError(
@@ -169,7 +167,7 @@ class _Fit:
         generator = torch.Generator().manual_seed(_seed(self.options.seed, DEV))
         total, seen = 0.0, 0
         for places in self._batches(range(len(part))):
-            total += float(self._loss(part, places, generator)) * len(places)
+            total += float(self.loss(part, places, generator)) * len(places)
             seen += len(places)
         return total / seen if seen else math.inf
 
@@ -182,49 +180,6 @@ class _Fit:
             starts.pop()
         for start, end in zip(starts, [*starts[1:], len(order)], strict=True):
             yield list(order[start:end])
-
-    def _loss(self, part: Material, places: list[int], generator: torch.Generator) -> Tensor:
-        if self.options.objective == "supervised":
-            logits = self.head(self._views(part, places, generator)[0])
-            if part.labels is None:
-                raise TrainingError("there are no labels to learn from")
-            labels = part.labels[places].to(logits.device)
-            return cross_entropy(logits, labels, weights=self.weights)
-        first, second = (self.head(view) for view in self._views(part, places, generator, 2))
-        masked = self.options.value("copies") == "masked"
-        same = same_items([part.keys[place] for place in places]) if masked else None
-        return nt_xent(first, second, self.options.value("temperature"), same)
-
-    def _views(
-        self, part: Material, places: list[int], generator: torch.Generator, count: int = 1
-    ) -> list[Tensor]:
-        works = [part.works[place] for place in places]
-        if isinstance(self.encoder, SpeechAdapting):
-            encoder = self.encoder
-            rate = encoder.sample_rate
-            waves = [encoder.prepare(self.corpus.wave(work, rate)) for work in works]
-            name = "crop_seconds" if count == 2 else "longest_seconds"
-            samples = max(1, round(self.options.value(name) * rate))
-            clips: list[list[FloatArray]] = [
-                [crop(wave, samples, generator) for wave in waves] for _ in range(count)
-            ]
-            return [encoder(view) for view in clips]
-        texts = [work.source for work in works]
-        if count == 1:
-            return [self.encoder(texts)]
-        rate = self.options.value("word_dropout")
-        return [
-            self.encoder([drop_words(text, rate, generator) for text in texts])
-            for _ in range(count)
-        ]
-
-    def _class_weights(self) -> Tensor | None:
-        labels = self.corpus.train.labels
-        if labels is None:
-            return None
-        counts = torch.bincount(labels, minlength=len(self.corpus.classes))
-        found = class_weights(counts, self.options.value("class_weights"))
-        return None if found is None else found.to(self.encoder.device)
 
     def _save(self) -> None:
         tensors: dict[str, Tensor] = {f"now.{n}": p for n, p in self.parameters.items()}
