@@ -229,7 +229,7 @@ def test_mistakes_are_named(name, options, message):
 
 
 def test_bad_weights_are_one_clear_line(weights, tmp_path):
-    with pytest.raises(EncoderError, match="no VGGish weights at"):
+    with pytest.raises(EncoderError, match="no VGGish weights at '"):
         encoder(tmp_path)
     item = Item("a", waveform=noise(1_000))
     (tmp_path / "broken.pth").write_bytes(b"not a file of torch")

@@ -132,7 +132,7 @@ def weight_files(place: str | Path) -> list[Path]:
         if found:
             return found
     raise EncoderError(
-        f"no VGGish weights at {shorten(path)}; give a .safetensors or .pth file, or a folder of "
+        f"no VGGish weights at {shorten(str(path))}; give a .safetensors or .pth file, or a folder of "
         "them (docs/systems/four-m-ser.md says where to get them)"
     )
 
@@ -174,7 +174,7 @@ def read_weights(place: str | Path, network: VGGishNetwork, after: Postprocessor
         missing = sorted(set(wanted) - set(found))
         if missing:
             raise EncoderError(
-                f"{shorten(place)} lacks {len(missing)} weights of VGGish ({missing[0]})"
+                f"{shorten(str(place))} lacks {len(missing)} weights of VGGish ({missing[0]})"
             )
         taken = {
             key: found[key].reshape(-1, 1) if key == "pca_means" else found[key] for key in wanted
@@ -183,7 +183,7 @@ def read_weights(place: str | Path, network: VGGishNetwork, after: Postprocessor
         if wrong:
             shape = tuple(taken[wrong[0]].shape)
             raise EncoderError(
-                f"{shorten(place)}: {wrong[0]} is of shape {shape}, not "
+                f"{shorten(str(place))}: {wrong[0]} is of shape {shape}, not "
                 f"{tuple(wanted[wrong[0]].shape)}"
             )
         module.load_state_dict(taken)
