@@ -132,8 +132,8 @@ def weight_files(place: str | Path) -> list[Path]:
         if found:
             return found
     raise EncoderError(
-        f"no VGGish weights at {shorten(str(path))}; give a .safetensors or .pth file, or a folder of "
-        "them (docs/systems/four-m-ser.md says where to get them)"
+        f"no VGGish weights at {shorten(str(path))}; give a .safetensors or .pth file, or a "
+        "folder of them (docs/systems/four-m-ser.md says where to get them)"
     )
 
 
