@@ -130,7 +130,8 @@ def test_one_class_alone_has_no_hard_negatives():
 
 
 def test_gradients():
-    first, second = (one.requires_grad_() for one in draw())
+    first, second = (one.requires_grad_() for one in draw(4, 3))
+    labels = LABELS[:4]
     for options in (
         {},
         {"same_label": "pull"},
@@ -138,7 +139,9 @@ def test_gradients():
         {"hard": True, "legacy": True},
     ):
         given = {"temperature": 0.5, **options}
-        assert torch.autograd.gradcheck(lambda a, b, o=given: ask(a, b, **o), (first, second))
+        assert torch.autograd.gradcheck(
+            lambda a, b, o=given: ask(a, b, labels, **o), (first, second)
+        )
 
 
 def test_gradient_of_hinges_whose_row_has_few_legal_negatives():
