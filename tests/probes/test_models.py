@@ -29,6 +29,13 @@ DATA = {"manifest": "drawn.jsonl", "scheme": "basic4"}
 DIMS = {"audio": 64, "text": 24, "video": 24}
 NARROW: dict[str, dict[str, Any]] = {"vga-fusion": {"hidden": 48}}
 """Widths at which a large model is probed in seconds; all else stays at its default."""
+VGA_OBJECTIVE = [
+    {"name": "cross-entropy"},
+    {"name": "micl", "weight": 0.2},
+    {"name": "vad", "weight": 0.1},
+]
+OBJECTIVES = {"vga-fusion": VGA_OBJECTIVE}
+"""What teaches every part of a model, where no recipe of the package says it."""
 SHORT = {"audio": 18, "text": 6, "video": 7}
 
 
@@ -58,6 +65,8 @@ def described(model: str) -> Recipe:
     """Resolve the default form of a model under the objective of its main recipe."""
     raw = main_recipe(model)
     kept = {key: raw[key] for key in ("objective", "trainer") if key in raw}
+    if raw is PLAIN and model in OBJECTIVES:
+        kept["objective"] = OBJECTIVES[model]
     form = {"name": model, **NARROW.get(model, {})}
     encoders = {name: f"imported:{name}:granularity=frames" for name in raw["encoders"]}
     return parse_recipe({**PLAIN, **kept, "encoders": encoders, "model": form, "data": DATA})
@@ -109,20 +118,15 @@ def test_fleser_published_reads_alpha_with_cross_attention():
 
 def test_vga_published_is_seen_through():
     model = {"name": "vga-fusion", "variant": "published"}
-    objective = [
-        {"name": "cross-entropy"},
-        {"name": "micl", "weight": 0.2},
-        {"name": "vad", "weight": 0.1},
-    ]
     size = {"text": 768, "audio": 1024}
-    found = probed(model, ["attention", "gradient"], size, objective=objective)
+    found = probed(model, ["attention", "gradient"], size, objective=VGA_OBJECTIVE)
     assert {subject for probe, subject in found if probe == "attention"} >= {
         "text->audio",
         "audio->text",
     }
     assert found["gradient", "blocked"]["without_gradient"] == 2_072_080
     small = {**model, "hidden": 48}
-    assert ("switches", "vad_lambda") in probed(small, ["switches"], objective=objective)
+    assert ("switches", "vad_lambda") in probed(small, ["switches"], objective=VGA_OBJECTIVE)
 
 
 def test_four_m_ser_published_depends_on_padding():
