@@ -10,6 +10,7 @@ from torch import nn
 
 from emofuse.errors import OptionError
 from emofuse.evaluation.label_leak import LeakResult
+from emofuse.options import Options
 from emofuse.probes import (
     attention,
     companions,
@@ -108,7 +109,7 @@ def test_a_branch_that_is_built_and_never_read_is_dead(make_bench, findings):
 
 
 def test_other_values_follow_the_type():
-    class Some(switches.Options):
+    class Some(Options):
         flag: bool = True
         kind: str = "x"
         rate: float | None = None
