@@ -31,6 +31,7 @@ def load_encoder(modality: Modality, spec: EncoderSpec, device: str = "cpu") -> 
     >>> load_encoder("audio", EncoderSpec(name="logmel")).dim
     64
     """
+    from emofuse.encoders.emotion2vec_folder import is_emotion2vec
     from emofuse.encoders.vggish import is_vggish, load_vggish
 
     device = _device(device)
@@ -43,6 +44,10 @@ def load_encoder(modality: Modality, spec: EncoderSpec, device: str = "cpu") -> 
         encoder = load_vggish(spec, device)
     elif spec.name in ENCODERS:
         encoder = cast("Encoder", ENCODERS.load(spec.name)(spec, device))
+    elif is_emotion2vec(spec.name):
+        from emofuse.encoders.emotion2vec import Emotion2Vec
+
+        encoder = Emotion2Vec(spec, device)
     elif modality == "audio":
         from emofuse.encoders.hf_audio import load_audio
 
