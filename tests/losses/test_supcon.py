@@ -80,8 +80,8 @@ def test_what_it_reads():
         return float(objective(output, Targets(LABELS))[0])
 
     assert ask() == pytest.approx(float(supcon(rows, LABELS)))
-    assert ask(on="fused") == pytest.approx(float(supcon(rows.flip(0), LABELS)))
-    assert ask(on="text") == pytest.approx(float(supcon(rows[there], LABELS[there])))
+    assert ask(of="fused") == pytest.approx(float(supcon(rows.flip(0), LABELS)))
+    assert ask(of="text") == pytest.approx(float(supcon(rows[there], LABELS[there])))
     assert ask(temperature=0.5) == pytest.approx(float(supcon(rows, LABELS, 0.5)))
     with pytest.raises(OptionError, match="gives no 'video'; it has projection, fused, text"):
-        ask(on="video")
+        ask(of="video")

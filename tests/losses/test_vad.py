@@ -125,11 +125,11 @@ def test_projections_learn_too():
     first, second = draw(2).float(), draw(3).float()
     there = torch.tensor([True, True, False, True])
     extras = {"vad:0:text:text": first, "vad:0:text:audio": second, "present:audio": there}
-    found = ask(extras=extras, on="projections", targets="table")
+    found = ask(extras=extras, of="projections", targets="table")
     parts = vad_mse(first, TABLE_ROWS), vad_mse(second[there], TABLE_ROWS[there])
     torch.testing.assert_close(found, sum(parts) / 2)
     with pytest.raises(OptionError, match="attention is guided"):
-        ask(on="projections")
+        ask(of="projections")
     with pytest.raises(OptionError, match="a model that gives vad"):
         ask()
 

@@ -14,6 +14,8 @@ from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import build_objective
 from emofuse.models.build import build_model
 from emofuse.models.contract import Batch, ModelSpec, Sequences
+from emofuse.training.builtin import recipe_files
+from emofuse.training.recipe import load_recipe
 
 WIDE = {"text": 768, "audio": 1024}
 DIMS = {"text": 10, "audio": 12}
@@ -21,10 +23,11 @@ SMALL = {"hidden": 16, "heads": 4, "dropout": 0.1}
 LONG = {"text": 5, "audio": 7}
 FOUR = ("anger", "happiness", "neutral", "sadness")
 CE, VAD = {"name": "cross-entropy"}, {"name": "vad", "weight": 0.3}
-PLACES = {"name": "vad", "on": "projections", "weight": 0.3}
+PLACES = {"name": "vad", "of": "projections", "weight": 0.3}
 MICL = {"name": "micl", "weight": 0.2}
 SUPCON = {"name": "supcon", "weight": 0.2}
 RELEASED = {"variant": "published"}
+DATA = ["data.manifest=x.jsonl", "data.scheme=basic4"]
 
 
 def size(module):
@@ -452,3 +455,43 @@ def test_two_modalities_know_more_than_one():
         scores[names] = float((found == gold).float().mean())
     assert scores["text", "audio"] > 0.9
     assert max(scores[("text",)], scores[("audio",)]) < 0.75
+
+
+def test_recipes_and_their_rows_load_and_build():
+    names = sorted(name for name in recipe_files() if name.startswith("vga-fusion/"))
+    assert {f"vga-fusion/{one}" for one in
+            ("iemocap-4", "iemocap-5", "iemocap-6", "crema-d-4", "crema-d-6", "meld-4", "meld-7",
+             "frames", "baseline", "enhanced")} <= set(names)  # fmt: skip
+    for name in names:
+        rows = [(), *load_recipe(name, DATA).ablations.values()]
+        for row in rows:
+            recipe = load_recipe(name, [*DATA, *row])
+            dims = {one: DIMS[one] for one in recipe.encoders}
+            model = build_model(
+                recipe.model["name"], {**recipe.model_options, "hidden": 16}, ModelSpec(dims, 4)
+            )
+            context = LossContext(torch.ones(4), {}, FOUR, recipe.data.label_scheme.vad)
+            long = {one: 3 if spec.granularity == "frames" else 1
+                    for one, spec in recipe.encoders.items()}  # fmt: skip
+            batch = draw_batch(dims, long)
+            model.fit_normalisation(batch)
+            objective = build_objective(recipe.objective, context)
+            total, _ = objective(model(batch), Targets(torch.arange(8) % 4))
+            assert bool(total.isfinite()), (name, row)
+        sound = "legacy" not in name
+        assert (recipe.model_options.get("variant") != "published") is sound
+        assert recipe.trainer.dropout_for(2) == (0.2 if sound else 0.0)
+
+
+def test_the_defaults_of_the_objective_and_the_trainer():
+    recipe = load_recipe("vga-fusion/iemocap-4", DATA)
+    assert [(term["name"], term["weight"]) for term in recipe.objective] == [
+        ("cross-entropy", 1.0),
+        ("vad", 0.3),
+        ("micl", 0.2),
+    ]
+    trainer = recipe.trainer
+    assert (trainer.schedule, trainer.rise, trainer.cycle_momentum) == ("onecycle", 0.1, True)
+    assert (trainer.learning_rate, trainer.batch_size, trainer.patience) == (2e-4, 16, 15)
+    enhanced = load_recipe("vga-fusion/enhanced", DATA)
+    assert [term["weight"] for term in enhanced.objective] == [1.0, 0.5, 0.3]

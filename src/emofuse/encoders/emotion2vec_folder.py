@@ -209,9 +209,10 @@ def _check_complete(folder: Emotion2VecFolder, model: Any, held: Any) -> None:
 def _kept() -> Iterator[None]:
     """Keep the terminal quiet and the process as it was: random numbers, threads, log."""
     root = logging.getLogger()
-    before = (root.level, list(root.handlers), torch.get_num_threads())
+    before = (root.level, list(root.handlers), torch.get_num_threads(), root.manager.disable)
     drawn, state = random.getstate(), np.random.get_state()  # noqa: NPY002 (FunASR seeds it)
     aside = io.StringIO()
+    logging.disable(logging.CRITICAL)
     try:
         with (
             torch.random.fork_rng(),
@@ -225,5 +226,6 @@ def _kept() -> Iterator[None]:
         root.setLevel(before[0])
         root.handlers[:] = before[1]
         torch.set_num_threads(before[2])
+        logging.disable(before[3])
         random.setstate(drawn)
         np.random.set_state(state)  # noqa: NPY002

@@ -61,12 +61,12 @@ class SupConOptions(Options):
 
     Attributes:
         temperature: of the similarities.
-        on: ``projection``, the model's own (``extras["supcon"]``), or one of its embeddings.
+        of: ``projection``, the model's own (``extras["supcon"]``), or one of its embeddings.
         legacy: the released form (see `supcon`).
     """
 
     temperature: float = Field(default=0.07, gt=0.0, allow_inf_nan=False)
-    on: str = Field(default="projection", min_length=1, max_length=60)
+    of: str = Field(default="projection", min_length=1, max_length=60)
     legacy: bool = False
 
 
@@ -77,7 +77,7 @@ class SupCon(LossTerm):
 
     def __init__(self, options: SupConOptions, context: LossContext) -> None:
         super().__init__(options, context)
-        self.temperature, self.on, self.legacy = options.temperature, options.on, options.legacy
+        self.temperature, self.of, self.legacy = options.temperature, options.of, options.legacy
 
     def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:
         """Give the loss of a batch; items that lack the modality it reads take no part.
@@ -86,11 +86,11 @@ class SupCon(LossTerm):
             OptionError: the model gives no such vector.
         """
         known = {"projection": output.extras.get("supcon"), **output.embeddings}
-        rows, labels = known.get(self.on), targets.labels
+        rows, labels = known.get(self.of), targets.labels
         if rows is None:
             have = ", ".join(name for name, one in known.items() if one is not None)
-            raise OptionError(f"supcon: the model gives no {self.on!r}; it has {have or 'none'}")
-        there = output.extras.get(f"present:{self.on}")
+            raise OptionError(f"supcon: the model gives no {self.of!r}; it has {have or 'none'}")
+        there = output.extras.get(f"present:{self.of}")
         if there is not None and not bool(there.all()):
             rows, labels = rows[there], labels[there]
         return supcon(rows, labels, self.temperature, legacy=self.legacy)

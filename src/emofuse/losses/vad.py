@@ -72,7 +72,7 @@ class VADOptions(Options):
     """Options of `VADLoss`.
 
     Attributes:
-        on: what learns: the model's ``head``, or the ``projections`` by which its attention is
+        of: what learns: the model's ``head``, or the ``projections`` by which its attention is
             guided (vga-fusion with ``vga``).
         targets: ``corpus``, what the annotators said; ``table``, one point a class (see
             `vad_table`); ``auto``, the first where it is known and else the second.
@@ -81,7 +81,7 @@ class VADOptions(Options):
             happiness, neutral and sadness; for any other scheme, zeros.
     """
 
-    on: Literal["head", "projections"] = "head"
+    of: Literal["head", "projections"] = "head"
     targets: Literal["auto", "corpus", "table"] = "auto"
     measure: Literal["mse", "ccc"] = "mse"
     legacy: bool = False
@@ -113,14 +113,14 @@ class VADLoss(LossTerm):
         """
         wanted = self._wanted(targets)
         measure = vad_mse if self.chosen.measure == "mse" else vad_ccc
-        if self.chosen.on == "head":
+        if self.chosen.of == "head":
             if output.vad is None:
                 raise OptionError("the loss 'vad' needs a model that gives vad (vad: true)")
             return measure(wide(output.vad), wanted)
         found = {key: one for key, one in output.extras.items() if key.startswith(EXTRA)}
         if not found:
             raise OptionError(
-                "the loss 'vad' on projections needs a model whose attention is guided (vga: true)"
+                "the loss 'vad' of projections needs a model whose attention is guided (vga: true)"
             )
         values = []
         for key, one in found.items():
