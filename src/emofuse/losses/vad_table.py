@@ -4,10 +4,10 @@ Sources:
 
 * ``nrc``: the entry of the NRC VAD Lexicon v1 (Mohammad, "Obtaining Reliable Human Ratings of
   Valence, Arousal, and Dominance for 20,000 English Words", ACL 2018), brought from [0, 1] to
-  [-1, 1] by ``2 x - 1``; the entry of ``joy`` stands for ``happiness``. Its terms: free for research
-  and education, with this citation; for commerce ask the National Research Council Canada.
-* ``vga-fusion``: written into the released code of VGA-Fusion without a source. Its other values
-  are those of the lexicon.
+  [-1, 1] by ``2 x - 1``; the entry of ``joy`` stands for ``happiness``. Its terms: free for
+  research and education, with this citation; for commerce ask the National Research Council Canada.
+* ``vga-fusion``: written into the released code of VGA-Fusion without a source. Its values of the
+  other words are those of the lexicon, but for a second disgust and fear in its table of CREMA-D.
 """
 
 from __future__ import annotations
