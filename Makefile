@@ -4,6 +4,7 @@
 # make bench  set up, then measure (docs/performance.md)
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= dev,opensmile,audformat,tracking,video,augment
@@ -29,7 +30,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/pytest -m 'not slow and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile -m 'not slow and not gpu'
 
 bench: setup
 	$(BIN)/python -m benchmarks

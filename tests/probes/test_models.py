@@ -47,7 +47,7 @@ def main_recipe(model: str) -> dict[str, Any]:
         for raw in found
         if raw["model"]["name"] == model and raw["model"].get("variant") != "published"
     ]
-    own.sort(key=lambda raw: "ablations" not in raw)
+    own.sort(key=lambda raw: ("ablations" not in raw, len(raw["model"])))  # nearest to defaults
     return next((raw for raw in own if takes(model, raw["encoders"])), PLAIN)
 
 
