@@ -19,6 +19,8 @@ center="objective=[$ce, {name: contrastive-center, weight: 0.5}]"
 vga="objective=[$ce, {name: vad, weight: 0.3}, {name: micl, weight: 0.2}]"
 foal="objective=[$ce, {name: avel, weight: 0.5}, {name: mem, weight: 0.1}]"
 
+fixed=(trainer.select=null trainer.learning_rate=5.0e-4 trainer.epochs=20) # where a choice would take long
+
 run() { # CORPUS NAME RECIPE OVERRIDE...
   local corpus="$1" name="$2" recipe="$3"
   shift 3
@@ -34,12 +36,12 @@ if [[ " $parts " == *" emodb "* ]]; then
   run emodb fleser sequences "model={name: fleser}"
   run emodb four-m-ser sequences "model={name: four-m-ser}" "$center"
   run emodb memocmt sequences "model={name: memocmt}"
-  run emodb vga-fusion sequences "model={name: vga-fusion}" "$vga"
+  run emodb vga-fusion sequences "model={name: vga-fusion}" "$vga" "${fixed[@]}"
   run emodb foal-net sequences "model={name: foal-net}" "$foal"
   common=(data.manifest=emodb.jsonl data.scheme=emodb7 "encoders.text.name=$minilm"
     "encoders.audio={name: logmel, granularity: frames}")
-  run emodb copenhagen-cross sequences "model={name: copenhagen, architecture: cross-attention}"
-  run emodb copenhagen-transformer sequences encoders.text=null "model={name: copenhagen, architecture: audio-transformer}"
+  run emodb copenhagen-cross sequences "model={name: copenhagen, architecture: cross-attention}" "${fixed[@]}"
+  run emodb copenhagen-transformer sequences encoders.text=null "model={name: copenhagen, architecture: audio-transformer}" "${fixed[@]}"
   emofuse compare runs/emodb-*
 fi
 
@@ -69,11 +71,11 @@ if [[ " $parts " == *" meld "* ]]; then
     "protocol={name: group-kfold, by: dialogue, k: 5, allow: [speaker, text]}" trainer.monitor=wf1)
   run meld mlp pooled
   run meld late-fusion pooled "model={name: late-fusion}"
-  run meld fleser sequences "model={name: fleser}"
-  run meld four-m-ser sequences "model={name: four-m-ser}" "$center"
-  run meld memocmt sequences "model={name: memocmt}"
-  run meld vga-fusion sequences "model={name: vga-fusion, views: 4}" "$vga"
-  run meld foal-net sequences "model={name: foal-net}" "$foal"
-  run meld copenhagen-early sequences "model={name: copenhagen, architecture: early-fusion, fusion: w2v2+cls}"
+  run meld fleser sequences "model={name: fleser}" "${fixed[@]}"
+  run meld four-m-ser sequences "model={name: four-m-ser}" "$center" "${fixed[@]}"
+  run meld memocmt sequences "model={name: memocmt}" "${fixed[@]}"
+  run meld vga-fusion sequences "model={name: vga-fusion, views: 4}" "$vga" "${fixed[@]}"
+  run meld foal-net sequences "model={name: foal-net}" "$foal" "${fixed[@]}"
+  run meld copenhagen-early sequences "model={name: copenhagen, architecture: early-fusion, fusion: w2v2+cls}" "${fixed[@]}"
   emofuse compare runs/meld-*
 fi

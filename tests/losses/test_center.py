@@ -116,7 +116,7 @@ def context(**sizes):
 @pytest.mark.parametrize("name", ["center", "contrastive-center", "arcface", "cosface"])
 def test_terms_read_the_embedding_they_are_told_to(name):
     torch.manual_seed(0)
-    made = build_objective([{"name": name, "on": "text"}], context(text=5, fused=6))
+    made = build_objective([{"name": name, "of": "text"}], context(text=5, fused=6))
     embeddings = {"text": torch.randn(6, 5, requires_grad=True), "fused": torch.randn(6, 6)}
     there = torch.tensor([True, True, False, True, True, False])
     output = EmotionOutput(torch.zeros(6, 4), embeddings=embeddings, extras={"present:text": there})
@@ -140,9 +140,9 @@ def test_own_parameters_and_mistakes(name):
     made = build_objective([{"name": name}], context(fused=6))
     assert [tuple(one.shape) for one in made.parameters()] == [(4, 6)]
     with pytest.raises(OptionError, match="reads the embedding 'audio'; the model gives: fused"):
-        build_objective([{"name": name, "on": "audio"}], context(fused=6))
-    with pytest.raises(OptionError, match="on = 'video'"):
-        build_objective([{"name": name, "on": "video"}], context(fused=6))
+        build_objective([{"name": name, "of": "audio"}], context(fused=6))
+    with pytest.raises(OptionError, match="of = 'video'"):
+        build_objective([{"name": name, "of": "video"}], context(fused=6))
     with torch.autocast("cpu", torch.bfloat16):
         output = EmotionOutput(
             torch.zeros(2, 4), embeddings={"fused": torch.randn(2, 6).bfloat16()}

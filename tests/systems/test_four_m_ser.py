@@ -110,8 +110,8 @@ def test_own_vggish_conforms() -> None:
 LOSSES = [
     {"name": "cross-entropy"},
     {"name": "contrastive-center"},
-    {"name": "center", "on": "text"},
-    {"name": "arcface", "on": "audio"},
+    {"name": "center", "of": "text"},
+    {"name": "arcface", "of": "audio"},
 ]
 
 

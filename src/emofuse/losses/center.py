@@ -33,7 +33,7 @@ def center(rows: Tensor, labels: Tensor, centres: Tensor, *, legacy: bool = Fals
 
 
 class CenterOptions(FeatureOptions):
-    """Options of `Center`, beside ``on``.
+    """Options of `Center`, beside ``of``.
 
     Attributes:
         legacy: the released form (see `center`).
@@ -53,11 +53,11 @@ class Center(LossTerm):
 
     def __init__(self, options: CenterOptions, context: LossContext) -> None:
         super().__init__(options, context)
-        self.on, self.legacy = options.on, options.legacy
-        size = embedding_size(context, options.on, "center")
+        self.of, self.legacy = options.of, options.legacy
+        size = embedding_size(context, options.of, "center")
         self.centres = nn.Parameter(torch.randn(len(context.class_counts), size))
 
     def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:
         """Give the loss of a batch."""
-        rows, labels = read_embedding(output, targets, self.on)
+        rows, labels = read_embedding(output, targets, self.of)
         return center(rows, labels, self.centres, legacy=self.legacy)

@@ -47,7 +47,7 @@ def contrastive_center(
 
 
 class ContrastiveCenterOptions(FeatureOptions):
-    """Options of `ContrastiveCenter`, beside ``on``.
+    """Options of `ContrastiveCenter`, beside ``of``.
 
     Attributes:
         delta: keeps the denominator from 0; not read by the released form.
@@ -69,14 +69,14 @@ class ContrastiveCenter(LossTerm):
 
     def __init__(self, options: ContrastiveCenterOptions, context: LossContext) -> None:
         super().__init__(options, context)
-        self.on, self.delta, self.legacy = options.on, options.delta, options.legacy
+        self.of, self.delta, self.legacy = options.of, options.delta, options.legacy
         classes = len(context.class_counts)
         if classes < 2:
             raise OptionError("the loss 'contrastive-center' needs two classes or more")
-        size = embedding_size(context, options.on, "contrastive-center")
+        size = embedding_size(context, options.of, "contrastive-center")
         self.centres = nn.Parameter(torch.randn(classes, size))
 
     def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:
         """Give the loss of a batch."""
-        rows, labels = read_embedding(output, targets, self.on)
+        rows, labels = read_embedding(output, targets, self.of)
         return contrastive_center(rows, labels, self.centres, self.delta, legacy=self.legacy)

@@ -19,10 +19,10 @@ class FeatureOptions(Options):
     """Options of every feature-space loss.
 
     Attributes:
-        on: the embedding it reads: ``fused``, what the classifier reads, or one modality's.
+        of: the embedding it reads: ``fused``, what the classifier reads, or one modality's.
     """
 
-    on: Literal["fused", "text", "audio"] = "fused"
+    of: Literal["fused", "text", "audio"] = "fused"
 
 
 def embedding_size(context: LossContext, on: str, loss: str) -> int:

@@ -83,7 +83,7 @@ def margin_loss(
 
 
 class MarginOptions(FeatureOptions):
-    """Options of `ArcFace` and `CosFace`, beside ``on``.
+    """Options of `ArcFace` and `CosFace`, beside ``of``.
 
     Attributes:
         margin: ``arcface``: of the angle, in radians; ``cosface``: of the cosine.
@@ -109,12 +109,12 @@ class _Margin(LossTerm):
     def __init__(self, options: MarginOptions, context: LossContext) -> None:
         super().__init__(options, context)
         self.chosen = options
-        size = embedding_size(context, options.on, self.kind)
+        size = embedding_size(context, options.of, self.kind)
         self.vectors = nn.Parameter(torch.randn(len(context.class_counts), size) * SPREAD)
 
     def forward(self, output: EmotionOutput, targets: Targets) -> Tensor:
         """Give the loss of a batch."""
-        rows, labels = read_embedding(output, targets, self.chosen.on)
+        rows, labels = read_embedding(output, targets, self.chosen.of)
         return margin_loss(
             rows,
             labels,

@@ -182,7 +182,7 @@ class CopenhagenOptions(Options):
 
 
 class Copenhagen(FusionModel):
-    """One of the six networks of the study.
+    """The Copenhagen study: ResNet-18, CNN + BiLSTM, Transformers over patches, fusions with BERT.
 
     The ``described`` variant reads masks everywhere, and its fusions answer with either modality
     alone. Frames given to a network of sentence vectors are averaged first.

@@ -136,7 +136,7 @@ class FleSEROptions(Options):
 
 
 class FleSER(FusionModel):
-    """Text and audio, or one of them alone.
+    """FleSER: fuzzy memberships and attention over text and audio, or one of them alone.
 
     Each modality is projected, its frames look at each other, a membership bends them, the two are
     fused and a small perceptron classifies. ``extras`` holds ``fuzzy:<modality>``, the shares of

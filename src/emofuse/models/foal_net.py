@@ -77,7 +77,7 @@ class FoalNetOptions(Options):
 
 
 class FoalNet(FusionModel):
-    """Two stacks of cross-attention, one for each modality as the query.
+    """Foal-Net: two stacks of cross-attention, one for each modality as the query.
 
     ``logits = W [u ; w] + b``, where ``u`` is the pooled sequence of the first modality after it
     looked at the second, and ``w`` the other way round. One modality alone gets the paper's

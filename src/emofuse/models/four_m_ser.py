@@ -103,7 +103,7 @@ class FourMSEROptions(Options):
 
 
 class FourMSER(FusionModel):
-    """4M-SER, or one of its forerunners (see `FourMSEROptions`).
+    """4M-SER, 3M-SER or SERVER: attention over tokens and frames (see `FourMSEROptions`).
 
     The ``described`` variant reads masks everywhere and answers with either modality. The
     ``published`` one attends to padding as if it were speech, and needs both.

@@ -62,7 +62,7 @@ class MemoCMTOptions(Options):
 
 
 class MemoCMT(FusionModel):
-    """Cross-attention both ways, the two results end to end, one vector.
+    """MemoCMT: cross-attention both ways, the two results end to end, one vector.
 
     ``audio->text``: audio frames ask, text answers; ``text->audio`` the other way. The
     ``described`` variant reads masks and answers with either modality.

@@ -28,7 +28,7 @@ PROJECTION = 128
 
 
 class VGAFusion(FusionModel):
-    """Two streams that look at each other, fused into one vector; one modality alone is a stream.
+    """VGA-Fusion: two streams that look at each other, fused into one vector.
 
     A modality's weight is its share of what the fusion lets in: of the norms of the gated vectors
     (novel), of the gates (enhanced), of the norms before the sum (concatenation).
