@@ -14,14 +14,14 @@ import torch
 from pydantic import Field, model_validator
 
 from emofuse.errors import FeatureError, OptionError
-from emofuse.layers import Standardise, masked_mean
+from emofuse.layers import Standardise
 from emofuse.layers.clip import crop_frames
 from emofuse.layers.copenhagen_cross import CrossAttention
 from emofuse.layers.copenhagen_early import EarlyFusion
 from emofuse.layers.copenhagen_reading import Found, Reading
 from emofuse.layers.copenhagen_solo import Solo
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec, Sequences
-from emofuse.models.parts import Taken, shares
+from emofuse.models.parts import Taken, average_frames, fit_inputs, shares
 from emofuse.options import Options
 
 __all__ = ["Copenhagen", "CopenhagenOptions"]
@@ -219,19 +219,11 @@ class Copenhagen(FusionModel):
 
     def fit_normalisation(self, batch: Batch) -> None:
         """Take mean and standard deviation of each band over the training items' real frames."""
-        for name, layer in self.standardise.items():
-            if name in batch.modalities and isinstance(layer, Standardise):
-                part = batch.modalities[name]
-                layer.fit(part.values, part.mask)
+        fit_inputs(self.standardise, batch)
 
     def condense(self, batch: Batch) -> Batch:
         """Average the frames of what is read as one vector."""
-        found = dict(batch.modalities)
-        for name in self.vectors & set(found):
-            part = found[name]
-            pooled = masked_mean(part.values, part.mask)
-            found[name] = Sequences(pooled[:, None], part.present[:, None])
-        return Batch(found)
+        return average_frames(batch, self.vectors)
 
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch.

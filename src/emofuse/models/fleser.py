@@ -29,7 +29,7 @@ from emofuse.layers.fleser_released import FirstFusion, SecondFusion
 from emofuse.layers.fuzzy import RULES, Fuzzifier, Select
 from emofuse.layers.sequence_input import SequenceInput
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec, Sequences
-from emofuse.models.parts import Taken, shares
+from emofuse.models.parts import Taken, average_frames, fit_inputs, shares
 from emofuse.options import Options
 
 __all__ = ["FleSER", "FleSEROptions"]
@@ -174,20 +174,11 @@ class FleSER(FusionModel):
 
     def fit_normalisation(self, batch: Batch) -> None:
         """Take mean and standard deviation of each feature over the training items' frames."""
-        for name, layer in self.inputs.items():
-            if name in batch.modalities and isinstance(layer, SequenceInput):
-                part = batch.modalities[name]
-                layer.fit(part.values, part.mask)
+        fit_inputs(self.inputs, batch)
 
     def condense(self, batch: Batch) -> Batch:
         """Average the frames for the published variant, which knows one vector an item."""
-        if not self.reading.published:
-            return batch
-        found = dict(batch.modalities)
-        for name, part in batch.modalities.items():
-            pooled = masked_mean(part.values, part.mask)
-            found[name] = Sequences(pooled[:, None], part.present[:, None])
-        return Batch(found)
+        return average_frames(batch, batch.modalities if self.reading.published else ())
 
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch.

@@ -25,7 +25,7 @@ from emofuse.layers.sequence_input import SequenceInput
 from emofuse.layers.temperature import TemperatureKind
 from emofuse.manifest import Modality
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec, Sequences
-from emofuse.models.parts import Taken, shares
+from emofuse.models.parts import Taken, fit_inputs, shares
 from emofuse.options import Options
 
 __all__ = ["FoalNet", "FoalNetOptions"]
@@ -161,9 +161,7 @@ class FoalNet(FusionModel):
 
     def fit_normalisation(self, batch: Batch) -> None:
         """Take mean and standard deviation over the real frames of the training items."""
-        for name, layer in self.inputs.items():
-            if name in batch.modalities and isinstance(layer, SequenceInput):
-                layer.fit(batch.modalities[name].values, batch.modalities[name].mask)
+        fit_inputs(self.inputs, batch)
 
     def condense(self, batch: Batch) -> Batch:
         """Average in advance, where one modality stands alone and nothing else is asked for."""

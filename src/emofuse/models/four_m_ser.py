@@ -24,7 +24,7 @@ from emofuse.layers.token_pooling import TokenPooling
 from emofuse.layers.vectors_and_sum import VectorsAndSum
 from emofuse.layers.vggish import PATCH, VGGish, VGGishOptions
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
-from emofuse.models.parts import Taken, shares
+from emofuse.models.parts import Taken, fit_inputs, shares
 from emofuse.options import Options
 
 __all__ = ["FourMSER", "FourMSEROptions"]
@@ -155,9 +155,7 @@ class FourMSER(FusionModel):
         """Take mean and standard deviation of the training items; read the weights of VGGish."""
         if self.vggish is not None:
             self.vggish.load()
-        for name, layer in self.inputs.items():
-            if name in batch.modalities and isinstance(layer, SequenceInput):
-                layer.fit(batch.modalities[name].values, batch.modalities[name].mask)
+        fit_inputs(self.inputs, batch)
 
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch.

@@ -20,7 +20,7 @@ from emofuse.layers.joined import Masked
 from emofuse.layers.sequence_input import SequenceInput
 from emofuse.layers.token_pooling import TokenPooling, TokenPoolingKind
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
-from emofuse.models.parts import Taken, shares
+from emofuse.models.parts import Taken, fit_inputs, shares
 from emofuse.options import Options
 
 __all__ = ["MemoCMT", "MemoCMTOptions"]
@@ -110,9 +110,7 @@ class MemoCMT(FusionModel):
 
     def fit_normalisation(self, batch: Batch) -> None:
         """Take mean and standard deviation of the training items."""
-        for name, layer in self.inputs.items():
-            if name in batch.modalities and isinstance(layer, SequenceInput):
-                layer.fit(batch.modalities[name].values, batch.modalities[name].mask)
+        fit_inputs(self.inputs, batch)
 
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch.

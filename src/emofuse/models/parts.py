@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from emofuse.errors import FeatureError
-from emofuse.layers import ModalityInput
+from emofuse.layers import ModalityInput, Standardise, masked_mean
 from emofuse.layers.pooling import PoolingKind
+from emofuse.layers.sequence_input import SequenceInput
 from emofuse.models.contract import Batch, FusionModel, ModelSpec, Sequences
 from emofuse.options import Options
 
-__all__ = ["PooledModel", "PooledOptions", "Taken", "attention_maps", "shares"]
+__all__ = [
+    "PooledModel",
+    "PooledOptions",
+    "Taken",
+    "attention_maps",
+    "average_frames",
+    "fit_inputs",
+    "shares",
+]
 
 
 class PooledOptions(Options):
@@ -61,10 +70,7 @@ class PooledModel(FusionModel):
 
     def fit_normalisation(self, batch: Batch) -> None:
         """Take mean and standard deviation over the real frames of the training items."""
-        for name, layer in self.inputs.items():
-            if name in batch.modalities and isinstance(layer, ModalityInput):
-                part = batch.modalities[name]
-                layer.fit(part.values, part.mask)
+        fit_inputs(self.inputs, batch)
 
     def condense(self, batch: Batch) -> Batch:
         """Pool in advance, unless the pooling is learned."""
@@ -93,6 +99,26 @@ class PooledModel(FusionModel):
             known, found = ", ".join(self.spec.dims), ", ".join(batch.modalities) or "nothing"
             raise FeatureError(f"the model knows {known}; the batch holds {found}")
         return taken
+
+
+def fit_inputs(layers: nn.ModuleDict, batch: Batch) -> None:
+    """Let every layer that standardises take the statistics of its modality's real frames."""
+    for name, layer in layers.items():
+        if name in batch.modalities and isinstance(
+            layer, ModalityInput | SequenceInput | Standardise
+        ):
+            part = batch.modalities[name]
+            layer.fit(part.values, part.mask)
+
+
+def average_frames(batch: Batch, names: Iterable[str]) -> Batch:
+    """Give the batch with one averaged frame an item in these modalities; presence stays."""
+    found: dict[str, Sequences] = dict(batch.modalities)
+    for name in set(names) & set(found):
+        part = found[name]
+        pooled = masked_mean(part.values, part.mask)
+        found[name] = Sequences(pooled[:, None], part.present[:, None])
+    return Batch(found)
 
 
 def attention_maps(taken: Mapping[str, Taken]) -> dict[str, Tensor]:
