@@ -167,6 +167,22 @@ def test_an_encoder_that_knew_the_labels_contaminates(make_run):
     assert "CONTAMINATED" in " ".join(report_tables([report])[1].rows[0])
 
 
+def test_an_adaptation_counts_by_its_utterances_not_by_its_corpus(make_run):
+    folder = make_run()
+    (folder / "bundle").mkdir()
+    provenance = {"labelled_on": ["toy"], "adapted_on": ["toy"]}
+    config = {"encoders": {"audio": {"provenance": provenance}}}
+    (folder / "bundle" / "config.json").write_text(json.dumps(config))
+    assert one_report(folder).run.stamp.text == "speaker-independent"
+    audit = json.loads((folder / "audit.json").read_text())
+    line = "CONTAMINATED: the audio encoder was adapted, with labels, on 3 of 9 test utterances"
+    audit["warnings"] = [*audit.get("warnings", []), line]
+    (folder / "audit.json").write_text(json.dumps(audit))
+    report = one_report(folder)
+    assert report.run.stamp.text == "speaker-independent, CONTAMINATED"
+    assert "was adapted, with labels, on 3 of 9" in " ".join(report.run.stamp.contaminated)
+
+
 @pytest.mark.parametrize(("value", "expected"), [({"a": 2, "b": 3}, 5), (7, 7), (None, None)])
 def test_openings_of_test_are_counted(make_run, value, expected):
     folder = make_run()

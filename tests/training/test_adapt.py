@@ -222,7 +222,7 @@ def test_the_folder_is_an_encoder_and_says_what_it_saw(bases, manifest, tmp_path
     (vector,) = encoder.encode([Item("a", waveform=np.ones(4000, np.float32) * 0.1)])
     assert vector.shape == (1, 32)
     provenance: Any = describe_encoder(encoder)["provenance"]
-    assert provenance["labelled_on"] == ["toy"]
+    assert provenance["labelled_on"] == provenance["adapted_on"] == ["toy"]
     assert provenance["pretrained_on"] == ["toy"]  # whatever the folder is called
     head = weights_of_head(tmp_path / "hubert-base-ls960")
     assert {name: tuple(one.shape) for name, one in head.items()} == {
@@ -237,7 +237,7 @@ def test_the_folder_is_an_encoder_and_says_what_it_saw(bases, manifest, tmp_path
     seen = read_adapted(tmp_path / "further")
     assert seen is not None
     assert used <= seen.ids
-    assert seen.provenance.labelled_on == ("toy",)
+    assert seen.provenance.labelled_on == seen.provenance.adapted_on == ("toy",)
 
 
 def weights_of_head(folder: Path) -> dict[str, torch.Tensor]:

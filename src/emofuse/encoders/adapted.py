@@ -53,11 +53,14 @@ class Adapted:
         """Provenance of the adapted encoder."""
         seen = self.corpora or (UNNAMED,)
         pretrained = _names(self.base, "pretrained_on") | dict.fromkeys(seen)
-        labelled = _names(self.base, "labelled_on") | (dict.fromkeys(seen) if self.labels else {})
+        before = _names(self.base, "labelled_on")
+        adapted = _names(self.base, "adapted_on") | (dict.fromkeys(seen) if self.labels else {})
+        plainly = before.keys() - _names(self.base, "adapted_on").keys()
         return Provenance(
             str(self.base.get("licence", "unknown")),
             tuple(pretrained),
-            tuple(labelled),
+            tuple(before | adapted),
+            tuple(name for name in adapted if name not in plainly),
             known=bool(self.base.get("known")),
             source=f"{ADAPTED} in its folder",
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from emofuse.encoders import ENCODERS
-from emofuse.encoders.contract import Encoder, EncoderSpec
+from emofuse.encoders.contract import Encoder, EncoderSpec, Provenance
 from emofuse.errors import EncoderError, OptionError
 from emofuse.manifest import Modality
 
@@ -79,6 +79,10 @@ def _device(name: str) -> str:
     return name
 
 
+def _adapted(provenance: Provenance) -> dict[str, object]:
+    return {"adapted_on": list(provenance.adapted_on)} if provenance.adapted_on else {}
+
+
 def describe_encoder(encoder: Encoder) -> dict[str, object]:
     """Describe an encoder in JSON: enough, with `load_encoder`, to encode again.
 
@@ -97,6 +101,7 @@ def describe_encoder(encoder: Encoder) -> dict[str, object]:
             "licence": encoder.provenance.licence,
             "pretrained_on": list(encoder.provenance.pretrained_on),
             "labelled_on": list(encoder.provenance.labelled_on),
+            **_adapted(encoder.provenance),
             "known": encoder.provenance.known,
             "source": encoder.provenance.source,
         },

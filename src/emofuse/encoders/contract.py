@@ -95,6 +95,8 @@ class Provenance:
         licence: licence of the weights.
         pretrained_on: corpora seen in pre-training, without labels.
         labelled_on: corpora seen with emotion labels; a test on one of them is contaminated.
+        adapted_on: those of ``labelled_on`` that it saw in an adaptation alone, which keeps a list
+            of its utterances: training refuses test utterances that are on it.
         known: False where nobody wrote down what it saw.
         source: where these facts are written.
     """
@@ -102,6 +104,7 @@ class Provenance:
     licence: str = "unknown"
     pretrained_on: tuple[str, ...] = ()
     labelled_on: tuple[str, ...] = ()
+    adapted_on: tuple[str, ...] = ()
     known: bool = False
     source: str = ""
 

@@ -125,7 +125,7 @@ def read_run(path: Path) -> RunFolder:
     bundle = _mapping(config, problems) if config.exists() else {}
     stamp = replace(
         _stamp(audit, recipe, predictions, folds, problems),
-        contaminated=_contaminated(bundle, predictions),
+        contaminated=_contaminated(bundle, predictions, audit),
     )
     _check_complete(predictions, folds, problems)
     name = recipe.get("name")
@@ -199,16 +199,27 @@ def _stamp(
     return Stamp(protocol, independent, line)
 
 
-def _contaminated(bundle: Mapping[str, Any], predictions: pd.DataFrame) -> tuple[str, ...]:
-    """Encoders of the bundle that saw a corpus under test together with its labels."""
+def _contaminated(
+    bundle: Mapping[str, Any], predictions: pd.DataFrame, audit: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """Encoders of the bundle that saw a corpus under test together with its labels.
+
+    An adaptation counts by its utterances, which training checked: it refuses those of test, or
+    has the audit say so.
+    """
     tested = {str(name).lower() for name in predictions["corpus"].dropna().unique()}
     encoders = bundle.get("encoders")
-    found = []
+    warnings = audit.get("warnings")
+    lines = warnings if isinstance(warnings, list) else []
+    start = "CONTAMINATED: "
+    found = [line.removeprefix(start) for line in map(str, lines) if line.startswith(start)]
     for modality, encoder in encoders.items() if isinstance(encoders, dict) else ():
         provenance = encoder.get("provenance") if isinstance(encoder, dict) else None
         labelled = provenance.get("labelled_on") if isinstance(provenance, dict) else None
-        names = labelled if isinstance(labelled, list) else []
-        seen = sorted({str(name).lower() for name in names} & tested)
+        adapted = provenance.get("adapted_on") if isinstance(provenance, dict) else None
+        names, listed = (one if isinstance(one, list) else [] for one in (labelled, adapted))
+        unlisted = {str(name).lower() for name in names} - {str(one).lower() for one in listed}
+        seen = sorted(unlisted & tested)
         if seen:
             found.append(f"the {modality} encoder saw {', '.join(seen)} with labels")
     return tuple(found)

@@ -143,8 +143,15 @@ def _provenance(config: BundleConfig) -> str:
     for modality, description in config.encoders.items():
         provenance = _provenance_of(description)
         labelled = {str(name) for name in provenance.get("labelled_on") or ()}
-        seen = sorted(labelled & set(config.data.corpora))
-        if seen:
+        adapted = {str(name) for name in provenance.get("adapted_on") or ()}
+        seen = sorted((labelled - adapted) & set(config.data.corpora))
+        if adapted & set(config.data.corpora) and not seen:
+            notes.append(
+                f"- adapted: upper layers of the {modality} encoder learnt from emotion labels of "
+                f"{_cell(', '.join(sorted(adapted)))}; training checks utterance by utterance that "
+                "it knew none of test."
+            )
+        elif seen:
             notes.append(
                 f"- **contaminated**: the {modality} encoder saw {_cell(', '.join(seen))} with "
                 "emotion labels before; the figures are too good."
