@@ -35,9 +35,9 @@ if [[ " $parts " == *" emodb "* ]]; then
   run emodb late-fusion pooled "model={name: late-fusion}"
   run emodb fleser sequences "model={name: fleser}"
   run emodb four-m-ser sequences "model={name: four-m-ser}" "$center"
-  run emodb memocmt sequences "model={name: memocmt}"
+  run emodb memocmt sequences "model={name: memocmt}" "${fixed[@]}"
   run emodb vga-fusion sequences "model={name: vga-fusion}" "$vga" "${fixed[@]}"
-  run emodb foal-net sequences "model={name: foal-net}" "$foal"
+  run emodb foal-net sequences "model={name: foal-net}" "$foal" "${fixed[@]}"
   common=(data.manifest=emodb.jsonl data.scheme=emodb7 "encoders.text.name=$minilm"
     "encoders.audio={name: logmel, granularity: frames}")
   run emodb copenhagen-cross sequences "model={name: copenhagen, architecture: cross-attention}" "${fixed[@]}"
