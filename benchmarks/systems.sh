@@ -38,6 +38,7 @@ if [[ " $parts " == *" emodb "* ]]; then
   run emodb memocmt sequences "model={name: memocmt}" "${fixed[@]}"
   run emodb vga-fusion sequences "model={name: vga-fusion}" "$vga" "${fixed[@]}"
   run emodb foal-net sequences "model={name: foal-net}" "$foal" "${fixed[@]}"
+  run emodb copenhagen-early pooled "model={name: copenhagen, architecture: early-fusion, fusion: w2v2+cls}" "${fixed[@]}"
   common=(data.manifest=emodb.jsonl data.scheme=emodb7 "encoders.text.name=$minilm"
     "encoders.audio={name: logmel, granularity: frames}")
   run emodb copenhagen-cross sequences "model={name: copenhagen, architecture: cross-attention}" "${fixed[@]}"

@@ -23,6 +23,7 @@ def test_elsewhere_nothing_happens(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr("ctypes.CDLL", None)
     memory.give_back()
+    assert memory._trimmer() is memory._nothing
 
 
 @pytest.mark.parametrize("error", [OSError, AttributeError])
@@ -33,6 +34,7 @@ def test_another_c_library_is_left_alone(monkeypatch, error):
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr("ctypes.CDLL", refuse)
     memory.give_back()
+    assert memory._trimmer() is memory._nothing
 
 
 def test_gaps_between_what_stays_are_handed_back():

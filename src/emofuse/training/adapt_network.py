@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -31,7 +32,7 @@ def make_head(dim: int, outputs: int, *, hidden: bool) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, outputs))
 
 
-class Adapting(nn.Module):
+class Adapting(nn.Module, ABC):
     """An encoder of which the layers from ``frozen`` on learn.
 
     All below stays as it is and in evaluation mode, so that neither its dropout nor any running
@@ -72,9 +73,9 @@ class Adapting(nn.Module):
             module.requires_grad_(True)
         self.dim = int(self.model.config.hidden_size)
 
+    @abstractmethod
     def layers(self) -> list[nn.Module]:
         """Give the transformer layers, the lowest first."""
-        raise NotImplementedError
 
     def above(self) -> Iterable[nn.Module]:
         """Give what lies above the last layer."""
