@@ -12,6 +12,7 @@ import torch
 
 from emofuse.errors import FeatureError, ProtocolError, TrainingError, UsageError
 from emofuse.evaluation.metrics import scores
+from emofuse.evaluation.openings import count_openings, read_openings
 from emofuse.evaluation.predictions import read_predictions
 from emofuse.evaluation.runs import read_run
 from emofuse.labels import get_scheme
@@ -23,6 +24,7 @@ from emofuse.training.folder import locked
 from emofuse.training.parts import make_targets
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
+from emofuse.training.sealed import SealedTest
 
 
 def made(recipe_data, *overrides):
@@ -52,7 +54,11 @@ def test_the_run_directory(recipe_data, tmp_path):
     assert set(frame["fold"].unique()) == {
         one["name"] for one in json.loads((run.folder / "folds.json").read_text())["folds"]
     }
-    assert run.metrics["test_openings"] == 4
+    assert [(one.why, one.utterances) for one in read_openings(run.folder)] == [
+        ("train: scores of 4 trainings", 90)
+    ]
+    train(made(recipe_data), run.folder)  # a finished run is only read
+    assert count_openings(run.folder) == 1
     assert run.metrics["speaker_independent"] == "yes"
     per_seed = []
     for _, part in frame.groupby("seed"):
@@ -102,17 +108,17 @@ def test_the_trainer_cannot_reach_test_labels(recipe_data, tmp_path, monkeypatch
     recipe = made(recipe_data, "seeds=[0]")
     train(recipe, tmp_path / "honest")
     openings = []
-    original = run_data.SealedTest.open
+    original = SealedTest.open
+    wheel = {"anger": "happiness", "happiness": "sadness", "sadness": "anger"}
 
-    def rotate(self, fold):
-        jobs = tmp_path / "rotated" / "jobs"
-        openings.append(len(list(jobs.glob("*/result.json"))))
-        wheel = {"anger": "happiness", "happiness": "sadness", "sadness": "anger"}
-        return [u.model_copy(update={"emotion": wheel[u.emotion]}) for u in original(self, fold)]
+    def rotate(self, folder, jobs, why):
+        openings.append(len(list((folder / "jobs").glob("*/result.json"))))
+        tested = original(self, folder, jobs, why)
+        return [[u.model_copy(update={"emotion": wheel[u.emotion]}) for u in one] for one in tested]
 
-    monkeypatch.setattr(run_data.SealedTest, "open", rotate)
+    monkeypatch.setattr(SealedTest, "open", rotate)
     train(recipe, tmp_path / "rotated")
-    assert openings == [2, 2]  # opened only when every training was over
+    assert openings == [2]  # opened only when every training was over
     for path in (tmp_path / "honest" / "jobs").rglob("*.safetensors"):
         twin = tmp_path / "rotated" / path.relative_to(tmp_path / "honest")
         assert path.read_bytes() == twin.read_bytes()

@@ -16,6 +16,7 @@ from emofuse.evaluation.compare import distinct_names
 from emofuse.evaluation.confidence import Confidence, confidence_of, confidence_png
 from emofuse.evaluation.intervals import RESAMPLES
 from emofuse.evaluation.metrics import METRIC_NAMES, METRICS
+from emofuse.evaluation.openings import count_openings
 from emofuse.evaluation.plots import confusion_png, curves_png
 from emofuse.evaluation.runs import RunFolder, read_run
 from emofuse.evaluation.summary import Summary, summarise
@@ -128,7 +129,10 @@ def report_json(reports: Sequence[Report]) -> dict[str, Any]:
 
 
 def openings_of_test(run: RunFolder) -> int | None:
-    """How often the run opened test, as its trainer counted; None where it does not say."""
+    """How often the run opened test, by its record; None where it does not say."""
+    recorded = count_openings(run.path)
+    if recorded:
+        return recorded
     for source in (run.metrics, run.environment):
         value = source.get("test_openings")
         if isinstance(value, int) and not isinstance(value, bool):

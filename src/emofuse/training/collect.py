@@ -24,13 +24,20 @@ __all__ = ["best_job", "metrics_note", "predictions_frame", "write_best"]
 
 
 def predictions_frame(
-    jobs: Sequence[Job], results: Sequence[JobResult], data: RunData
+    jobs: Sequence[Job], results: Sequence[JobResult], data: RunData, folder: Path
 ) -> pd.DataFrame:
-    """Join what the models said with the sealed labels: the one place where test is opened."""
+    """Join what the models said with the sealed labels: the one place where `train` opens test.
+
+    Args:
+        jobs: every training of the run, finished.
+        results: of each.
+        data: features, folds and the sealed labels.
+        folder: of the run, whose record of openings gets a line.
+    """
     classes = data.scheme.classes
     frames: list[pd.DataFrame] = []
-    for job, result in zip(jobs, results, strict=True):
-        utterances = data.test.open(job.fold)
+    tested = data.test.open(folder, jobs, f"train: scores of {len(jobs)} trainings")
+    for job, result, utterances in zip(jobs, results, tested, strict=True):
         shares = torch.softmax(result.logits.double(), dim=1)
         predicted = shares.argmax(dim=1).tolist()
         columns: dict[str, Any] = {
@@ -66,7 +73,6 @@ def metrics_note(
         "protocol": audit.protocol,
         "stamp": audit.stamp,
         "speaker_independent": audit.speaker_independent,
-        "test_openings": data.test.openings,
         "summary": summary.to_json(),
         "best": {"job": jobs[best].folder.name, **results[best].note},
         "jobs": [dict(result.note) for result in results],

@@ -20,27 +20,15 @@ from emofuse.features.encode import load_table
 from emofuse.features.store import FeatureStore
 from emofuse.features.table import FeatureTable
 from emofuse.labels import LabelScheme
-from emofuse.manifest import Manifest, Utterance
+from emofuse.manifest import Manifest
 from emofuse.progress import Progress, silent
 from emofuse.protocols.contract import Fold
 from emofuse.storage import sha256_text
 from emofuse.training.parts import Part, group_numbers, make_targets
 from emofuse.training.recipe import Recipe
+from emofuse.training.sealed import SealedTest
 
-__all__ = ["RunData", "SealedTest", "gather", "load_manifest"]
-
-
-class SealedTest:
-    """The labels of test utterances, kept from everything that trains; each opening is counted."""
-
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest = manifest
-        self.openings = 0
-
-    def open(self, fold: Fold) -> list[Utterance]:
-        """Give the test utterances of a fold, labels and all, after its training is over."""
-        self.openings += 1
-        return [self._manifest[name] for name in fold.test]
+__all__ = ["RunData", "gather", "load_manifest"]
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _collect(
     recipe: Recipe, data: RunData, jobs: Sequence[Job], folder: Path, found: Audit
 ) -> dict[str, Any]:
     results = [job.result() for job in jobs]
-    frame = predictions_frame(jobs, results, data)
+    frame = predictions_frame(jobs, results, data, folder)
     write_predictions(folder / "predictions.parquet", frame, data.scheme.classes)
     summary = summarise(frame, data.scheme.classes)
     metrics = metrics_note(summary, found, data, jobs, results)
