@@ -44,7 +44,7 @@ def test_shapes_weights_and_no_nan(name, dims, make_batch):
     output = build(name, dims, batch)(batch)
     assert output.logits.shape == (9, 4)
     assert torch.isfinite(output.logits).all()
-    assert set(output.embeddings) == set(output.weights) == set(dims)
+    assert set(output.embeddings) - {"fused"} == set(output.weights) == set(dims)
     weights = torch.stack(list(output.weights.values()), dim=1)
     present = torch.stack([batch.modalities[n].present for n in output.weights], dim=1)
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(9))

@@ -68,9 +68,10 @@ class MLP(PooledModel):
                 places.append(torch.where(there, embeddings[name], self.absent[name]))
             else:
                 places.append(embeddings[name])
+        fused = self.fusion(torch.cat(places, dim=1))
         return EmotionOutput(
-            self.head(self.fusion(torch.cat(places, dim=1))),
-            embeddings=embeddings,
+            self.head(fused),
+            embeddings={**embeddings, "fused": fused},
             weights={} if self.training else _weights(embeddings, taken),
             attention=attention_maps(taken),
         )
