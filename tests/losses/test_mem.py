@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.losses.mem_process import LABELS, measure
 from torch.nn.functional import normalize
 
 from emofuse.errors import OptionError
@@ -200,3 +205,48 @@ def test_without_projections_draws_are_uniform_or_an_error():
         MEM(MEMOptions(), CONTEXT)(bare, labels)
     with pytest.raises(OptionError, match="mem: true"):
         MEM(MEMOptions(), CONTEXT)(EmotionOutput(pairs.output.logits), labels)
+
+
+KINDS = ("hardest/own/reuse", "sampled/own+same_label/again", "uniform/own/reuse")
+SIZES = ("4,4", "5,3", "7,1")
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """Two gloo processes, each with its share of the items: case -> what each of them found."""
+    folder = tmp_path_factory.mktemp("processes")
+    script = Path(__file__).with_name("mem_process.py")
+    cases = ";".join(f"{kind}:{sizes}" for kind in KINDS for sizes in SIZES)
+    running = [
+        subprocess.Popen(
+            [sys.executable, script, str(rank), "2", folder / "meeting", cases, folder / str(rank)],
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(2)
+    ]
+    for one in running:
+        errors = one.communicate()[1]
+        assert one.returncode == 0, errors.decode()
+    both = [json.loads((folder / str(rank)).read_text()) for rank in range(2)]
+    return {case: [one[case] for one in both] for case in both[0]}
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_are_as_one(kind, sizes, together):
+    """Clips of other lengths in each process, two without a modality, one process with one item."""
+    value, gradients = measure(0, len(LABELS), kind)
+    told = together[f"{kind}:{sizes}"]
+    assert np.mean([one["value"] for one in told]) == pytest.approx(value, rel=1e-6)
+    assert any(bool(one.any()) for one in gradients.values())
+    for one in told:
+        for name, expected in gradients.items():
+            found = np.asarray(one["gradients"][name])
+            np.testing.assert_allclose(found, expected.numpy(), rtol=1e-5, atol=1e-9, err_msg=name)
+
+
+def test_partners_of_the_other_process_are_drawn(together):
+    """With its own partners alone, a process would find another value."""
+    alone = [measure(0, 4, "hardest/own/reuse")[0], measure(4, 8, "hardest/own/reuse")[0]]
+    told = together["hardest/own/reuse:4,4"]
+    assert abs(np.mean(alone) - np.mean([one["value"] for one in told])) > 1e-6

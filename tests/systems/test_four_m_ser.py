@@ -11,6 +11,7 @@ import pytest
 import torch
 from tests.models.conformance import conform, draw_batch, fitted_model
 
+from emofuse.encoders.vggish_network import VGGishNetwork
 from emofuse.errors import FeatureError, OptionError
 from emofuse.features.table import FeatureTable, Ragged
 from emofuse.layers.frame_norm import min_max
@@ -18,6 +19,7 @@ from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import build_objective
 from emofuse.models.build import build_model
 from emofuse.models.contract import Batch, FusionModel, ModelSpec, Sequences
+from emofuse.models.four_m_ser import FourMSER
 from emofuse.training.builtin import recipe_files
 from emofuse.training.fit import Blueprint
 from emofuse.training.options import TrainerOptions
@@ -393,6 +395,54 @@ def test_two_stages_first_without_and_then_with_vggish() -> None:
     assert torch.equal(found[0][key], start[key])
     assert not torch.equal(found[0]["head.1.weight"], start["head.1.weight"])
     assert not torch.equal(found[1][key], start[key])
+
+
+def test_a_frozen_vggish_runs_once_an_item_and_the_numbers_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table, train, dev = toy(VGGISH, 8, frames=2)
+    audio = table.modalities["audio"].lengths
+    seen: list[int] = []
+    embed = VGGishNetwork.forward
+
+    def counted(self: VGGishNetwork, patches: torch.Tensor) -> torch.Tensor:
+        seen.append(len(patches))
+        return embed(self, patches)
+
+    monkeypatch.setattr(VGGishNetwork, "forward", counted)
+    stages = [{"name": "transfer", "epochs": 3, "freeze": ["vggish"]}]
+    found = []
+    for cached in (True, False):
+        if not cached:
+            monkeypatch.setattr(FourMSER, "condense", FusionModel.condense)
+        seen.clear()
+        made = trainer(
+            "four-m-ser",
+            {"vggish": {}},
+            [{"name": "cross-entropy"}],
+            stages=stages,
+            batch_size=4,
+            optimiser="sgd",
+        )
+        found.append((made.fit(table, train, dev), sum(seen)))
+    (with_cache, once), (without, often) = found
+    assert once <= int(audio.sum()) + 4 < 2 * int(audio.sum()) <= often
+    for one, other in zip(with_cache.history, without.history, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-6)
+        assert one["dev_loss"] == pytest.approx(other["dev_loss"], rel=1e-6)
+    kept = without.model.state_dict()
+    for name, part in with_cache.model.state_dict().items():
+        torch.testing.assert_close(part, kept[name], rtol=1e-5, atol=1e-6, msg=name)
+
+
+def test_a_vggish_that_learns_is_never_cached() -> None:
+    batch = draw_batch(VGGISH, {"audio": 2, "text": 3}, 2)
+    model = build(VGGISH, vggish={})
+    assert model.condense(batch) is batch
+    frozen = build(VGGISH, vggish={"trainable": False}).eval()
+    small = frozen.condense(batch)
+    assert small.modalities["audio"].values.shape == (2, 2, 128)
+    assert torch.equal(frozen(small).logits, frozen(batch).logits)
 
 
 RECIPES = [name for name in recipe_files() if name.startswith("four-m-ser/")]

@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from emofuse.errors import OptionError
+from emofuse.features.table import FeatureTable, Ragged
 from emofuse.losses import LOSSES
 from emofuse.losses.contract import LossTerm
+from emofuse.models.contract import Batch, FusionModel, ModelSpec, Sequences
+from emofuse.options import Options
+from emofuse.training.feeder import Feeder
 from emofuse.training.fit import Blueprint
 from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
@@ -224,3 +228,48 @@ def test_what_does_not_go_together_is_one_clear_line(make_parts, options, messag
     with pytest.raises(OptionError, match=message) as caught:
         trainer(**options).fit(table, train, dev)
     assert "\n" not in str(caught.value)
+
+
+class Halves(FusionModel):
+    """Takes every value of audio times two in advance, as two values a frame instead of three."""
+
+    def forward(self, batch):
+        raise NotImplementedError
+
+    def condense(self, batch):
+        part = batch.modalities["audio"]
+        doubled = Sequences(2 * part.values[..., :2], part.mask)
+        return Batch({**batch.modalities, "audio": doubled})
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_what_is_condensed_keeps_its_frames_and_its_place(frames):
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(0, frames + 1, (12,), generator=generator).tolist()
+    lengths[3], lengths[5] = frames, 0
+    arrays = [torch.randn(n, 3, generator=generator).numpy() if n else None for n in lengths]
+    words = [torch.randn(1 + n % 2, 4, generator=generator).numpy() for n in range(12)]
+    parts = {"audio": Ragged.from_arrays(arrays, 3), "text": Ragged.from_arrays(words, 4)}
+    table = FeatureTable(tuple(str(n) for n in range(12)), parts, {})
+    rows = torch.tensor([11, 5, 3, 2, 0, 9, 7])
+    plain, small = Feeder(table, rows), Feeder(table, rows)
+    small.condense(Halves(ModelSpec(table.dims, 3), Options()))
+    orders = [one.shuffled(3, torch.Generator().manual_seed(1)) for one in (plain, small)]
+    for items, same in zip(*orders, strict=True):
+        assert torch.equal(items, same)
+        whole, less = plain.batch(items).modalities, small.batch(items).modalities
+        assert torch.equal(2 * whole["audio"].values[..., :2], less["audio"].values)
+        assert torch.equal(whole["audio"].mask, less["audio"].mask)
+        assert torch.equal(whole["text"].values, less["text"].values)
+
+
+def test_sgd_takes_a_parameter_whose_gradient_comes_late():
+    early, late = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2))
+    options = {"optimiser": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "momentum": 0.5}
+    made = Optimisers(TrainerOptions.parse(options), [early, late], [])
+    for both in (False, True, True):
+        made.zero_grad()
+        (early.sum() + (late.sum() if both else 0.0)).backward()
+        made.step()
+    torch.testing.assert_close(early.detach(), torch.full((2, 2), 1 - 0.1 * (1 + 1.5 + 1.75)))
+    torch.testing.assert_close(late.detach(), torch.full((2, 2), 1 - 0.1 * (1 + 1.5)))

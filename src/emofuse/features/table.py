@@ -47,6 +47,13 @@ class Ragged:
             torch.from_numpy(values.astype(np.float32, copy=False)), torch.from_numpy(offsets)
         )
 
+    @classmethod
+    def from_sequences(cls, batches: Sequence[Sequences]) -> Ragged:
+        """Join the real frames of padded batches, in their order; each batch has an item."""
+        lengths = torch.cat([part.mask.sum(dim=1) for part in batches])
+        values = torch.cat([part.values[part.mask] for part in batches])
+        return cls(values, torch.nn.functional.pad(lengths.cumsum(0), (1, 0)))
+
     @property
     def dim(self) -> int:
         """Feature size."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["gather_rows", "process_count", "process_rank"]
+__all__ = ["gather_rows", "gather_sequences", "own_rows", "process_count", "process_rank"]
 
 
 def process_count() -> int:
@@ -45,6 +46,64 @@ def gather_rows(rows: Tensor, differentiable: bool = True) -> Tensor:
     parts = _all_rows(rows.detach())
     parts[process_rank()] = rows
     return torch.cat(parts)
+
+
+def own_rows(rows: Tensor) -> Tensor:
+    """Give the ``(n,)`` numbers that this process's ``n`` rows have among those of all."""
+    numbers = torch.arange(len(rows), device=rows.device)
+    if process_count() == 1:
+        return numbers
+    ranks = gather_rows(torch.full_like(numbers, process_rank()))
+    return numbers + (ranks < process_rank()).sum()
+
+
+def gather_sequences(
+    parts: Mapping[str, tuple[Tensor, Tensor]],
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Put the padded sequences of all processes one after the other, with their gradient.
+
+    Everything travels in one gather, so that the backward passes of processes meet in it whatever
+    else they compute. Every process must call it, with the same names.
+
+    Args:
+        parts: name -> values ``(n, time, dim)`` and mask ``(n, time)`` bool; ``n`` and ``time`` may
+            differ between processes.
+
+    Returns:
+        The same names: ``(sum of n, longest time, dim)`` and ``(sum of n, longest time)``.
+    """
+    if process_count() == 1:
+        return dict(parts)
+    longest, learned = _agree(parts)
+    values, masks = [], []
+    for (one, mask), time in zip(parts.values(), longest, strict=True):
+        missing = time - mask.shape[1]
+        values.append(torch.nn.functional.pad(one, (0, 0, 0, missing)).flatten(1))
+        masks.append(torch.nn.functional.pad(mask, (0, missing)))
+    rows = torch.cat(values, dim=1)
+    if learned and not rows.requires_grad:
+        rows = rows.requires_grad_()
+    everything = gather_rows(rows)
+    real = gather_rows(torch.cat(masks, dim=1))
+    widths = [one.shape[1] for one in values]
+    found = zip(
+        torch.split(everything, widths, dim=1), torch.split(real, longest, dim=1), strict=True
+    )
+    return {
+        name: (one.reshape(*mask.shape, -1), mask)
+        for name, (one, mask) in zip(parts, found, strict=True)
+    }
+
+
+def _agree(parts: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[list[int], bool]:
+    """Longest times over all processes, and whether a gradient is wanted in any of them."""
+    first = next(iter(parts.values()))[0]
+    learned = torch.is_grad_enabled() and any(one.requires_grad for one, _ in parts.values())
+    told = [mask.shape[1] for _, mask in parts.values()] + [int(learned)]
+    numbers = torch.tensor(told, device=first.device)
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    *longest, wanted = numbers.tolist()
+    return longest, bool(wanted)
 
 
 def _all_rows(rows: Tensor) -> list[Tensor]:

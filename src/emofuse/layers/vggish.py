@@ -66,16 +66,23 @@ class VGGish(nn.Module):
             read_weights(self.weights, self.network, self.after)
         self.loaded.fill_(True)
 
+    @property
+    def learns(self) -> bool:
+        """Whether any of its weights does, now."""
+        return any(one.requires_grad for one in self.parameters())
+
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """Embed the real patches.
 
         Args:
-            values: ``(batch, time, 6144)``.
+            values: ``(batch, time, 6144)``; or ``(batch, time, 128)``, embedded before.
             mask: ``(batch, time)`` bool.
 
         Returns:
             ``(batch, time, 128)``, zeros in the padding.
         """
+        if values.shape[2] == EMBEDDING:
+            return values
         embedded: Tensor = self.after(self.network(values[mask].view(-1, FRAMES, BANDS)))
         found = embedded.new_zeros(*mask.shape, EMBEDDING)
         found[mask] = embedded

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emofuse.errors import OptionError
 from emofuse.layers.alignment import cosines
-from emofuse.layers.gather import gather_rows, process_count, process_rank
+from emofuse.layers.gather import gather_rows, own_rows, process_count
 from emofuse.losses.contract import LossContext, LossTerm, Targets
 from emofuse.models.contract import EmotionOutput
 from emofuse.options import Options
@@ -115,12 +115,8 @@ def avel(
 
 def _own_columns(labels: Tensor) -> Tensor:
     """``(batch, global batch)`` bool: which column is the row itself."""
-    numbers = torch.arange(len(labels), device=labels.device)
-    if process_count() == 1:
-        return torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    ranks = gather_rows(torch.full_like(numbers, process_rank()))
-    places = gather_rows(numbers)
-    return (ranks == process_rank())[None, :] & (places[None, :] == numbers[:, None])
+    everyone = torch.arange(len(gather_rows(labels)), device=labels.device)
+    return everyone[None, :] == own_rows(labels)[:, None]
 
 
 def aligned(output: EmotionOutput, loss: str) -> dict[str, Aligned]:

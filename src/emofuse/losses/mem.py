@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from emofuse.errors import OptionError
 from emofuse.layers.alignment import cosines
+from emofuse.layers.gather import gather_rows, own_rows, process_count
 from emofuse.losses.avel import Aligned, aligned
 from emofuse.losses.contract import LossContext, LossTerm, Targets
 from emofuse.models.contract import EmotionOutput
@@ -100,21 +101,27 @@ class MEMOptions(Options):
 
 @dataclass(frozen=True)
 class _Direction:
-    """One direction: the modality that asks, the one that is asked, who may be whose partner."""
+    """One direction: the modality that asks, the one that is asked, who may be whose partner.
+
+    The tables are of the items of all processes, ``own`` are the numbers of this one's.
+    """
 
     query: str
     memory: str
     similarities: Tensor
     same: Tensor
     complete: Tensor
+    own: Tensor
 
 
 class MEM(LossTerm):
     """Matching of labels across modalities, averaged over both directions.
 
-    Negatives come from the items of the batch in this process. Anchors that lack a modality, or for
-    which the batch has no negative, are left out. In training the draws come from torch's own
-    generator, which the run seeds; in evaluation mode from a seed of their own, the same each time.
+    Negatives come from the items of the batch, those of other processes included; the gradient
+    reaches them there, so that the average over the processes is the value and the gradient of one
+    process. Anchors that lack a modality, or for which the batch has no negative, are left out. In
+    training the draws come from torch's own generator, which the run seeds; in evaluation mode from
+    a seed of their own, the same each time.
     """
 
     options_type = MEMOptions
@@ -145,17 +152,18 @@ class MEM(LossTerm):
         prefix = "present:"
         present = {k[len(prefix) :]: v for k, v in output.extras.items() if k.startswith(prefix)}
         first, second = present
-        complete = present[first] & present[second]
-        same = labels[:, None] == labels[None, :]
+        complete = gather_rows(present[first] & present[second])
+        everyone = gather_rows(labels)
+        same = everyone[:, None] == everyone[None, :]
         if self.chosen.negatives == "uniform":
             flat = torch.zeros_like(same, dtype=torch.float32)
-            parts = {}
         else:
             parts = aligned(output, "mem")
             flat = _similarities(parts[first], parts[second], output.extras["scale"])
+        own = own_rows(labels)
         return [
-            _Direction(first, second, flat, same, complete),
-            _Direction(second, first, flat.T, same, complete),
+            _Direction(first, second, flat, same, complete, own),
+            _Direction(second, first, flat.T, same, complete, own),
         ]
 
     def _one(
@@ -166,17 +174,21 @@ class MEM(LossTerm):
         allowed = ~at.same & usable
         if options.legacy:
             allowed = torch.where(allowed.any(dim=1, keepdim=True), allowed, usable)
+        # Every process draws for all of them: what one may be asked for is known to the others.
         partners, found = draw(at.similarities, allowed, options.negatives, generator)
-        anchors = (found & at.complete).nonzero().squeeze(1)
-        own = output.extras[f"match:{at.query}"]
-        if not len(anchors):
-            return own.sum() * 0.0
-        if options.reuse_positive:
-            positive = own[anchors]
-        else:
-            positive = _matches(output, at, anchors, anchors)
-        negative = _matches(output, at, anchors, partners[anchors])
-        return matching_loss(positive, negative, self._second(at, output, anchors, generator))
+        anchors = found & at.complete
+        matches = output.extras[f"match:{at.query}"]
+        if not bool(anchors.any()):
+            return matches.sum() * 0.0
+        mine = anchors[at.own]
+        rows = at.own[mine]
+        positive = matches[mine] if options.reuse_positive else _matches(output, at, rows, rows)
+        negative = _matches(output, at, rows, partners[rows])
+        second = self._second(at, output, anchors, generator)
+        if not len(rows):  # no anchor here, some elsewhere: the gradient of theirs is waited for
+            return (positive.sum() + negative.sum()) * 0.0
+        share = len(rows) * process_count() / anchors.sum()
+        return matching_loss(positive, negative, second) * share
 
     def _second(
         self,
@@ -191,17 +203,19 @@ class MEM(LossTerm):
         others = ~torch.eye(len(at.same), dtype=torch.bool, device=at.same.device)
         allowed = at.same & others & at.complete[None, :]
         partners, found = draw(at.similarities, allowed, "uniform", generator)
-        there = found[anchors]
-        rows = anchors[there]
-        if not len(rows):
+        if not bool((found & anchors).any()):
             return None
+        mine = at.own[anchors[at.own]]
+        there = found[mine]
+        rows = mine[there]
         logits = _matches(output, at, rows, partners[rows])
-        full = logits.new_full((len(anchors), 2), float("nan"))
+        full = logits.new_full((len(mine), 2), float("nan"))
         return full.index_put((there.nonzero().squeeze(1),), logits)
 
 
 def _similarities(first: Aligned, second: Aligned, scale: Tensor) -> Tensor:
-    return cosines(first.rows.detach(), second.rows.detach()) * scale.detach()
+    rows = [gather_rows(part.rows.detach(), differentiable=False) for part in (first, second)]
+    return cosines(*rows) * scale.detach()
 
 
 def _matches(output: EmotionOutput, at: _Direction, queries: Tensor, memories: Tensor) -> Tensor:

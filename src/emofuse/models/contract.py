@@ -16,7 +16,9 @@ __all__ = ["Batch", "EmotionOutput", "FusionModel", "ModelSpec", "Rematch", "Seq
 
 Rematch = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 """Fuse other pairs of the same batch: modality -> ``(pairs,)`` item numbers in, named tensors of
-``(pairs, ...)`` out. It is how a loss looks at mismatched pairs that it drew itself."""
+``(pairs, ...)`` out. It is how a loss looks at mismatched pairs that it drew itself. Where several
+processes train together, the numbers count the items of all of them (`layers.gather.own_rows`) and
+every process must call it."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ class FusionModel(nn.Module, ABC):
     def condense(self, batch: Batch) -> Batch:
         """Give a smaller batch that gets the same answer; the batch itself unless overridden.
 
-        A model whose first steps learn nothing (pooling by the mean) takes them here, so that
+        A model whose first steps learn nothing (pooling by the mean; a network without a parameter
+        that learns, now that the parts which a stage freezes are frozen) takes them here, so that
         training takes them once and not once an epoch. A modality keeps its presence.
         """
         return batch

@@ -8,6 +8,7 @@ Emotion Recognition", Interspeech 2024, pp. 4663-4667. Its two auxiliary tasks a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Literal
 
 import torch
@@ -19,12 +20,20 @@ from emofuse.errors import FeatureError, OptionError
 from emofuse.layers import Dropout, Pooling, masked_mean
 from emofuse.layers.alignment import Alignment
 from emofuse.layers.cross_stack import CrossAttentionStack
+from emofuse.layers.gather import gather_sequences
 from emofuse.layers.on_demand import OnDemand
 from emofuse.layers.residual_projection import ResidualProjection
 from emofuse.layers.sequence_input import SequenceInput
 from emofuse.layers.temperature import TemperatureKind
 from emofuse.manifest import Modality
-from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec, Sequences
+from emofuse.models.contract import (
+    Batch,
+    EmotionOutput,
+    FusionModel,
+    ModelSpec,
+    Rematch,
+    Sequences,
+)
 from emofuse.models.parts import Taken, fit_inputs, shares
 from emofuse.options import Options
 
@@ -198,7 +207,7 @@ class FoalNet(FusionModel):
             weights={} if self.training else self._weights(vectors, present),
             attention=maps,
             extras=extras,
-            rematch=(lambda pairs: self._rematch(inputs, pairs)) if self.matchers else None,
+            rematch=self._rematcher(inputs) if self.matchers else None,
         )
 
     def _alone(self, inputs: Inputs, present: Mapping[str, Tensor]) -> EmotionOutput:
@@ -244,6 +253,10 @@ class FoalNet(FusionModel):
     def _aligned(self, inputs: Inputs, present: Mapping[str, Tensor]) -> dict[str, Tensor]:
         extras = {f"present:{name}": there for name, there in present.items()}
         return extras if self.alignment is None else extras | self.alignment(inputs)
+
+    def _rematcher(self, inputs: Inputs) -> Rematch:
+        everyone = cache(lambda: gather_sequences(inputs))  # once, and not before it is needed
+        return lambda pairs: self._rematch(everyone(), pairs)
 
     def _rematch(self, inputs: Inputs, pairs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         def match(name: str, other: str) -> Tensor:

@@ -23,7 +23,7 @@ from emofuse.layers.sequence_input import SequenceInput
 from emofuse.layers.token_pooling import TokenPooling
 from emofuse.layers.vectors_and_sum import VectorsAndSum
 from emofuse.layers.vggish import PATCH, VGGish, VGGishOptions
-from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
+from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec, Sequences
 from emofuse.models.parts import Taken, fit_inputs, shares
 from emofuse.options import Options
 
@@ -156,6 +156,14 @@ class FourMSER(FusionModel):
         if self.vggish is not None:
             self.vggish.load()
         fit_inputs(self.inputs, batch)
+
+    def condense(self, batch: Batch) -> Batch:
+        """Embed the audio in advance, while nothing of VGGish learns."""
+        part = batch.modalities.get("audio")
+        if part is None or self.vggish is None or self.vggish.learns:
+            return batch
+        embedded = Sequences(self.vggish(part.values, part.mask), part.mask)
+        return Batch({**batch.modalities, "audio": embedded})
 
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch.

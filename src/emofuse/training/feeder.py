@@ -36,6 +36,7 @@ class Feeder:
     def __init__(self, table: FeatureTable, rows: Tensor) -> None:
         device = next(iter(table.modalities.values())).values.device
         self.rows = rows.to(device)
+        self._own_rows: dict[str, Tensor] = {}
         self._dense: dict[str, Sequences] = {}
         self._ragged: dict[str, Ragged] = {}
         for name, part in table.modalities.items():
@@ -61,7 +62,8 @@ class Feeder:
                     part.values.index_select(0, items), part.mask.index_select(0, items)
                 )
             else:
-                found[name] = self._ragged[name].gather(self.rows[items])
+                rows = self._own_rows.get(name, self.rows)
+                found[name] = self._ragged[name].gather(rows[items])
         return Batch(found)
 
     def shuffled(
@@ -101,11 +103,15 @@ class Feeder:
             start = end
 
     def condense(self, model: FusionModel) -> None:
-        """Let the model take the steps that learn nothing, once and for all items."""
-        if not self._ragged:
+        """Let the model take the steps that learn nothing, once and for all items.
+
+        The order of the batches stays what it would be without.
+        """
+        names = self._condensable(model)
+        if not names:
             return
         order: list[Tensor] = []
-        parts: dict[str, list[Sequences]] = {name: [] for name in self._ragged}
+        parts: dict[str, list[Sequences]] = {name: [] for name in names}
         with torch.no_grad():
             for items in self.in_order(EVERYTHING):
                 order.append(items)
@@ -114,12 +120,35 @@ class Feeder:
                     found.append(small[name])
         places = torch.argsort(torch.cat(order))
         for name, found in parts.items():
-            if all(part.mask.shape[1] == 1 for part in found):
-                values = torch.cat([part.values for part in found])[places]
-                self._dense[name] = Sequences(values, torch.cat([p.mask for p in found])[places])
-                del self._ragged[name]
+            self._keep(name, found, places)
         if not self._ragged:
             self._lengths = torch.ones(len(self), dtype=torch.long)
+
+    def _condensable(self, model: FusionModel) -> list[str]:
+        """Modalities that the model makes smaller: fewer frames, or other values a frame."""
+        if not len(self):
+            return []
+        whole = self.batch(torch.zeros(1, dtype=torch.long, device=self.rows.device)).modalities
+        with torch.no_grad():
+            small = model.condense(Batch(whole)).modalities
+        return [
+            name
+            for name, part in whole.items()
+            if small[name] is not part
+            and (name in self._ragged or small[name].values.shape[2] != part.values.shape[2])
+        ]
+
+    def _keep(self, name: str, found: list[Sequences], places: Tensor) -> None:
+        """Hold what became of a modality in its place."""
+        ragged = self._ragged.pop(name, None)
+        if all(part.mask.shape[1] == 1 for part in found):
+            self._dense[name] = Sequences(
+                torch.cat([part.values for part in found])[places],
+                torch.cat([part.mask for part in found])[places],
+            )
+        elif ragged is not None:
+            self._ragged[name] = Ragged.from_sequences(found)
+            self._own_rows[name] = places
 
     def statistics_batch(self) -> Batch:
         """Give all items, or evenly spaced ones where all would not fit into 256 MiB padded."""

@@ -120,6 +120,7 @@ class Fit:
             self.model.load_state_dict(dict(start))
         self.model.to(self.device)
         self.model.fit_normalisation(feeder.statistics_batch())
+        frozen = freeze_parts(self.model, freeze)
         feeder.condense(self.model)
         if self.dev is not None:
             self._dev_feeder = Feeder(table, self.dev.rows)
@@ -138,7 +139,7 @@ class Fit:
                 options.dropout_for(len(table.dims)),
                 seed,
                 accelerator,
-                freeze_parts(self.model, freeze),
+                frozen,
             )
         )
         self.outcome = Outcome()

@@ -104,12 +104,9 @@ def _make(options: TrainerOptions, parameters: Sequence[nn.Parameter]) -> torch.
     ]
     kept = [group for group in groups if group["params"]]
     device = next((p.device.type for p in parameters), "cpu")
-    common: dict[str, Any] = {
-        "lr": options.learning_rate,
-        "weight_decay": options.weight_decay,
-        "fused": device in ("cpu", "cuda"),
-    }
+    common: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
     if options.optimiser == "sgd":
-        return torch.optim.SGD(kept, momentum=options.momentum, **common)
+        # Fused SGD stops at a parameter that gets its first gradient later than another one.
+        return torch.optim.SGD(kept, momentum=options.momentum, foreach=True, **common)
     kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
-    return kind(kept, **common)
+    return kind(kept, fused=device in ("cpu", "cuda"), **common)
