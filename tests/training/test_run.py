@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -260,13 +259,6 @@ def test_features_that_are_no_numbers_are_named(recipe_data, tmp_path, monkeypat
     monkeypatch.setattr(run_data, "load_table", spoil)
     with pytest.raises(FeatureError, match="'u007'"):
         train(made(recipe_data), tmp_path / "run")
-
-
-def test_tensorboard_on_request(recipe_data, tmp_path):
-    pytest.importorskip("tensorboard")
-    run = train(made(recipe_data, "trainer.tensorboard=true", "seeds=[0]"), tmp_path / "run")
-    assert list(run.folder.glob("jobs/*/tensorboard/fit/events.*"))
-    shutil.rmtree(run.folder)
 
 
 def test_votes_become_soft_targets():

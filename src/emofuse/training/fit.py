@@ -186,6 +186,13 @@ class Fit:
         feeder, targets = Feeder(self._table, part.rows), _to(part.targets, self.device)
         return recognise(self.model, feeder, self.objective, targets)
 
+    def look(self) -> tuple[Recognised, Tensor] | None:
+        """Give what the model says of dev just now, extras too, and dev's labels on the CPU."""
+        if self.dev is None:
+            return None
+        seen = recognise(self.model, self._dev_feeder, extras=True)
+        return seen, self._dev_targets.labels.cpu()
+
     def _epoch(self) -> Row:
         outcome = self.outcome
         row: Row = {"epoch": outcome.epoch + 1, **self.stepper.epoch(outcome.epoch)}

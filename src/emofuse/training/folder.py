@@ -15,7 +15,7 @@ from typing import IO, Any
 import yaml
 
 from emofuse import __version__
-from emofuse.errors import TrainingError, UsageError, shorten
+from emofuse.errors import EmofuseError, TrainingError, UsageError, shorten
 from emofuse.options import load_yaml
 from emofuse.storage import read_json, write_json, write_text
 from emofuse.training.recipe import Recipe
@@ -24,7 +24,7 @@ __all__ = ["RUNTIME_KEYS", "claim", "environment", "keep_or_compare", "locked"]
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
-RUNTIME_KEYS = ("trainer.checkpoint_seconds", "trainer.tensorboard", "trainer.workers")
+RUNTIME_KEYS = ("trainer.checkpoint_seconds", "trainer.tracking", "trainer.workers")
 """Keys that change how a run is carried out but not one of its numbers."""
 PACKAGES = (
     "torch",
@@ -94,7 +94,7 @@ def claim(folder: Path, recipe: Recipe) -> None:
             )
         write_text(path, recipe.to_yaml())
         return
-    stored = _flat(load_yaml(path))
+    stored = _flat(_stored(path))
     wanted = _flat(yaml.safe_load(recipe.to_yaml()))
     changed = [
         key
@@ -109,6 +109,15 @@ def claim(folder: Path, recipe: Recipe) -> None:
             f"{folder} is a run of another recipe: {key} is {old} there and {new} here{more}; "
             "take another folder"
         )
+
+
+def _stored(path: Path) -> Any:
+    """Read the recipe of a run; keys that came after it was written have their defaults."""
+    raw = load_yaml(path)
+    try:
+        return yaml.safe_load(Recipe.parse(raw, str(path)).to_yaml())
+    except EmofuseError:
+        return raw
 
 
 def _ours(name: str) -> bool:

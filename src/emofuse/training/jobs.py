@@ -14,18 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emofuse.errors import MissingExtraError
 from emofuse.features.table import FeatureTable
 from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json, write_json, write_text
 from emofuse.training.checkpoint import load_state, save_state
 from emofuse.training.feeder import Feeder
+from emofuse.training.fit import Fit
 from emofuse.training.judge import recognise
 from emofuse.training.parts import Part
 from emofuse.training.steppers import Row
+from emofuse.training.trackers.contract import Place
 from emofuse.training.trainer import Trained, Trainer
+from emofuse.training.watch import Watch
 
-__all__ = ["Job", "JobResult", "make_jobs", "open_tensorboard", "run_job"]
+__all__ = ["Job", "JobResult", "make_jobs", "run_job"]
 
 RESULT, MODEL, OUTPUTS = "result.json", "model.safetensors", "outputs.safetensors"
 
@@ -109,7 +111,7 @@ def run_job(
 
     Raises:
         TrainingError: see `Trainer.fit`.
-        MissingExtraError: TensorBoard is asked for and not installed.
+        MissingExtraError: a tracker is asked for and not installed.
     """
     with _threads(trainer.options.threads):
         _run(job, trainer, table, parts, test_rows, hook=hook)
@@ -136,15 +138,24 @@ def _run(
     hook: Callable[[str, Row], None] | None,
 ) -> None:
     train, dev = parts
-    log = open_tensorboard(job.folder) if trainer.options.tensorboard else None
+    watch = _watch(job, trainer) if trainer.options.tracking else None
 
-    def told(phase: str, row: Row) -> None:
-        if log is not None:
-            log(phase, row)
-        if hook is not None:
-            hook(phase, row)
+    def shown(phase: str, row: Row, fit: Fit) -> None:
+        if watch is not None:
+            watch.epoch(phase, row, *(fit.look() or (None, None)))
 
-    trained = trainer.fit(table, train, dev, seed=job.seed, folder=job.folder, hook=told)
+    trained = trainer.fit(
+        table,
+        train,
+        dev,
+        seed=job.seed,
+        folder=job.folder,
+        hook=hook,
+        watch=None if watch is None else shown,
+    )
+    if watch is not None:
+        _show_best(watch, trained, table, dev)
+        watch.close()
     feeder = Feeder(table.to(trainer.device), test_rows)
     seen = recognise(trained.model, feeder)
     outputs = {"logits": seen.logits, **{f"w:{n}": part for n, part in seen.weights.items()}}
@@ -182,25 +193,25 @@ def _write_history(job: Job, trained: Trained) -> None:
         write_text(job.folder / name, stream.getvalue())
 
 
-def open_tensorboard(folder: Path) -> Callable[[str, Row], None]:
-    """Give a function that writes every number of a row as a TensorBoard scalar.
+def _watch(job: Job, trainer: Trainer) -> Watch:
+    root = job.folder.parent.parent
+    options, blueprint = trainer.options, trainer.blueprint
+    settings: dict[str, str | int | float | bool] = {
+        "fold": job.fold.name,
+        "seed": job.seed,
+        "model": blueprint.model,
+        "objective": " + ".join(str(term.get("name")) for term in blueprint.objective),
+    }
+    for name, value in {**blueprint.model_options, **options.model_dump(mode="json")}.items():
+        settings[name] = value if isinstance(value, str | int | float | bool) else str(value)
+    place = Place(root, job.folder, root.resolve().name, job.folder.name, settings)
+    return Watch(options.tracking, place, blueprint.classes)
 
-    Raises:
-        MissingExtraError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise MissingExtraError("tensorboard", "tracking") from error
-    writers: dict[str, Any] = {}
 
-    def log(phase: str, row: Row) -> None:
-        step = int(row.get("epoch") or 0)
-        if phase not in writers:
-            writers[phase] = SummaryWriter(str(folder / "tensorboard" / phase), purge_step=step)
-        for name, value in row.items():
-            if isinstance(value, int | float) and name != "epoch":
-                writers[phase].add_scalar(name.replace(":", "_"), value, step)
-        writers[phase].flush()
-
-    return log
+def _show_best(watch: Watch, trained: Trained, table: FeatureTable, dev: Part | None) -> None:
+    """Show the model that was kept, on dev where there is one; after a refit it has seen dev."""
+    if dev is None or not len(dev) or trained.dev is None:
+        return
+    device = next(trained.model.parameters()).device
+    seen = recognise(trained.model, Feeder(table.to(device), dev.rows), extras=True)
+    watch.best(trained.epochs, {"dev_score": trained.dev}, seen, dev.targets.labels.cpu())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from emofuse.evaluation.metrics import scores
 from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
-from emofuse.models.contract import FusionModel
+from emofuse.models.contract import EmotionOutput, FusionModel
 from emofuse.training.feeder import Feeder
 
 __all__ = ["Recognised", "better_is_higher", "judge", "recognise"]
@@ -24,11 +24,13 @@ class Recognised:
         logits: ``(items, classes)`` float32.
         weights: modality -> ``(items,)`` float32.
         loss: mean value of the objective, where one was given.
+        extras: name -> ``(items, ...)``, what the model tells of itself, where it was asked for.
     """
 
     logits: Tensor
     weights: dict[str, Tensor]
     loss: float | None = None
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
 
 @torch.no_grad()
@@ -38,6 +40,8 @@ def recognise(
     objective: Objective | None = None,
     targets: Targets | None = None,
     batch_size: int = 1024,
+    *,
+    extras: bool = False,
 ) -> Recognised:
     """Give logits and modality weights of every item; the model is left in evaluation mode.
 
@@ -47,11 +51,13 @@ def recognise(
         objective: for the loss, where that is wanted.
         targets: for the loss, in the order of the items, on that device.
         batch_size: items at once.
+        extras: whether to keep the model's extras that have a row an item.
     """
     model.eval()
     order: list[Tensor] = []
     logits: list[Tensor] = []
     weights: dict[str, list[Tensor]] = {name: [] for name in model.spec.dims}
+    told: dict[str, list[Tensor]] = {}
     loss = 0.0
     for items in feeder.in_order(batch_size):
         output = model(feeder.batch(items))
@@ -60,6 +66,8 @@ def recognise(
         for name, parts in weights.items():
             part = output.weights.get(name)
             parts.append(torch.zeros(len(items)) if part is None else part.float().cpu())
+        if extras:
+            _keep(told, output, len(items))
         if objective is not None and targets is not None:
             loss += float(objective(output, targets.take(items))[0]) * len(items)
     places = torch.argsort(torch.cat(order)).cpu()
@@ -67,7 +75,14 @@ def recognise(
         torch.cat(logits).cpu()[places],
         {name: torch.cat(parts)[places] for name, parts in weights.items()},
         None if objective is None or targets is None else loss / max(len(feeder), 1),
+        {n: torch.cat(parts)[places] for n, parts in told.items() if len(parts) == len(order)},
     )
+
+
+def _keep(told: dict[str, list[Tensor]], output: EmotionOutput, items: int) -> None:
+    for name, part in output.extras.items():
+        if part.ndim and len(part) == items and part.is_floating_point():
+            told.setdefault(name, []).append(part.float().cpu())
 
 
 def judge(labels: Tensor, predicted: Tensor, classes: int) -> dict[str, float]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import product
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from emofuse.errors import nearest_hint
 from emofuse.options import Options
+from emofuse.training.trackers import TRACKERS
 
 __all__ = ["Monitor", "SelectOptions", "StageOptions", "TrainerOptions"]
 
@@ -110,10 +113,16 @@ class TrainerOptions(Options):
         device: ``auto`` (an accelerator where there is one), ``cpu``, ``cuda``, ``mps``.
         checkpoint_seconds: a checkpoint is written after the first epoch that ends this long
             after the last one; 0 = after every epoch.
-        tensorboard: also write TensorBoard event files (extra ``tracking``).
+        tracking: where the course of a training goes beside ``history.csv``: ``tensorboard``,
+            ``wandb``, ``mlflow`` (extra ``tracking``), ``csv``; several at once if need be.
         threads: processor threads of a training; one is fastest for models of this size, and the
             numbers do not depend on how many processors there are.
-        workers: processes that train folds and seeds side by side; 0 = this one.
+        workers: processes that train folds and seeds side by side; ``auto`` = one for each
+            processor where the time left is worth their start, 0 = this one alone.
+        stack: train folds and seeds together as one batched computation where they can be:
+            ``auto`` = on an accelerator.
+        deterministic: refuse operations that do not repeat; one thread; the same bytes again on
+            the same processor.
     """
 
     optimiser: Literal["adamw", "adam", "sgd", "lbfgs"] = "adamw"
@@ -143,9 +152,35 @@ class TrainerOptions(Options):
     select: SelectOptions | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint_seconds: NotNegative = 1.0
-    tensorboard: bool = False
     threads: int = Field(default=1, ge=1, le=1024)
-    workers: int = Field(default=0, ge=0, le=256)
+    workers: Literal["auto"] | Annotated[int, Field(ge=0, le=256)] = "auto"
+    stack: Literal["auto"] | bool = "auto"
+    tracking: tuple[str, ...] = Field(default=(), max_length=20)
+    deterministic: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping) or "tensorboard" not in data:
+            return data
+        if data["tensorboard"]:
+            raise ValueError(
+                "trainer.tensorboard is now trainer.tracking: write trainer.tracking=tensorboard"
+            )
+        return {key: value for key, value in data.items() if key != "tensorboard"}
+
+    @field_validator("tracking", mode="before")
+    @classmethod
+    def _one_tracker(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("tracking", mode="after")
+    @classmethod
+    def _known_trackers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in TRACKERS:
+                raise ValueError(f"no tracker {name!r}; {nearest_hint(name, TRACKERS.names())}")
+        return tuple(dict.fromkeys(value))
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -154,6 +189,8 @@ class TrainerOptions(Options):
             raise ValueError("two stages have the same name")
         if self.stages and (self.select is not None or self.optimiser == "lbfgs"):
             raise ValueError("stages go with neither select nor lbfgs")
+        if self.deterministic and self.threads > 1:
+            raise ValueError("deterministic goes with threads 1")
         if self.cycle_momentum and (self.schedule, self.optimiser) not in (
             ("onecycle", "adamw"),
             ("onecycle", "adam"),

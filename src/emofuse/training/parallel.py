@@ -1,23 +1,16 @@
-"""Jobs one after the other, or side by side in processes."""
+"""All trainings of a run: one after the other, or side by side where that is faster."""
 
 from __future__ import annotations
 
-import multiprocessing
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from functools import partial
 
-import torch
-from torch import Tensor
-
-from emofuse.errors import TrainingError
 from emofuse.features.table import FeatureTable
+from emofuse.training.crew import Crew, Setup, Task
 from emofuse.training.fit import Blueprint
-from emofuse.training.jobs import Job, run_job
+from emofuse.training.jobs import run_job
 from emofuse.training.options import TrainerOptions
-from emofuse.training.parts import Part
+from emofuse.training.schedule_jobs import Pace, most_processes, worth_starting
 from emofuse.training.steppers import Row
 from emofuse.training.trainer import Trainer
 
@@ -25,23 +18,6 @@ __all__ = ["Task", "TaskHook", "run_tasks"]
 
 TaskHook = Callable[[int, str, Row], None]
 """Told the place of a task, the phase and the row of an epoch; phase ``done`` ends a task."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """A job and all it needs: train and dev with labels, test without.
-
-    Attributes:
-        job: fold, seed, folder.
-        train: what to learn from.
-        dev: what to choose by.
-        test_rows: rows to recognise at the end.
-    """
-
-    job: Job
-    train: Part
-    dev: Part | None
-    test_rows: Tensor
 
 
 def run_tasks(
@@ -53,72 +29,69 @@ def run_tasks(
 ) -> None:
     """Run the tasks whose jobs are not finished.
 
+    This process trains; others join it where the options and the time left say so. The numbers do
+    not depend on who trains what.
+
     Args:
         tasks: what to run.
         blueprint: model and objective.
-        options: how to train; with ``workers`` above 1 the tasks run side by side, and ``hook`` is
-            told of finished tasks alone.
+        options: how to train; ``workers`` and ``stack`` say how many at a time.
         table: features.
-        hook: told of progress.
+        hook: told of every epoch here, and of every task that is done.
 
     Raises:
+        EmofuseError: what a training raised.
         TrainingError: a training diverged, or a process was killed.
     """
-    open_tasks = [(place, task) for place, task in enumerate(tasks) if not task.job.finished]
-    workers = min(options.workers, len(open_tasks))
-    if workers > 1:
-        _side_by_side(open_tasks, workers, (blueprint, options, table), hook)
-        return
-    if not open_tasks:
+    waiting = [(place, task) for place, task in enumerate(tasks) if not task.job.finished]
+    if not waiting:
         return
     trainer = Trainer(blueprint, options)
-    moved = table.to(trainer.device)
-    for place, task in open_tasks:
-        _run(task, trainer, moved, partial(hook, place))
-        hook(place, "done", {})
-
-
-def _run(
-    task: Task, trainer: Trainer, table: FeatureTable, hook: Callable[[str, Row], None]
-) -> None:
-    run_job(task.job, trainer, table, (task.train, task.dev), task.test_rows, hook=hook)
-
-
-def _side_by_side(
-    tasks: Sequence[tuple[int, Task]],
-    workers: int,
-    setup: tuple[Blueprint, TrainerOptions, FeatureTable],
-    hook: TaskHook,
-) -> None:
-    blueprint, options, table = setup
-    for part in table.modalities.values():
-        part.values.share_memory_()  # type: ignore[no-untyped-call]
-    plain = FeatureTable(table.ids, dict(table.modalities), {})
-    pool = ProcessPoolExecutor(workers, torch.multiprocessing.get_context("spawn"))
+    crew = Crew(Setup(blueprint, options, table), waiting)
     try:
-        places = {
-            pool.submit(_work, task, blueprint, options, plain): place for place, task in tasks
-        }
-        for future in as_completed(places):
-            future.result()
-            hook(places[future], "done", {})
-    except BrokenProcessPool as error:
-        raise TrainingError(
-            "a training process was killed (out of memory?); the same command goes on from here, "
-            "with fewer trainer.workers if need be"
-        ) from error
+        _Foreman(crew, trainer, table, len(waiting), hook).run()
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        crew.dismiss()
 
 
-def _work(task: Task, blueprint: Blueprint, options: TrainerOptions, table: FeatureTable) -> None:
-    trainer = Trainer(blueprint, options)
-    _run(task, trainer, table.to(trainer.device), _leave_when_orphaned)
+class _Foreman:
+    """Trains in this process, and starts others as soon as it is clear that they pay."""
 
+    def __init__(
+        self, crew: Crew, trainer: Trainer, table: FeatureTable, jobs: int, hook: TaskHook
+    ) -> None:
+        self._crew, self._trainer, self._hook = crew, trainer, hook
+        self._table = table.to(trainer.device)
+        self._most = most_processes(trainer.options, jobs, trainer.device.type)
+        self._pace = Pace(trainer.options, jobs)
+        self._began, self._epochs = time.monotonic(), 0
+        if trainer.options.workers != "auto" and self._most > 1:
+            crew.hire(self._most - 1)
 
-def _leave_when_orphaned(phase: str, row: Row) -> None:
-    """End this process when the one that asked for the work was killed."""
-    del phase, row
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        raise SystemExit(1)
+    def run(self) -> None:
+        while (taken := self._crew.take()) is not None:
+            self._train(*taken)
+            self._hear(wait=False)
+        self._hear(wait=True)
+
+    def _train(self, place: int, task: Task) -> None:
+        self._began, self._epochs = time.monotonic(), 0
+
+        def told(phase: str, row: Row) -> None:
+            self._epochs += phase != "select"
+            self._hook(place, phase, row)
+            self._hear(wait=False)
+
+        parts = (task.train, task.dev)
+        run_job(task.job, self._trainer, self._table, parts, task.test_rows, hook=told)
+        self._pace.job_done(time.monotonic() - self._began)
+        self._began, self._epochs = time.monotonic(), 0
+        self._hook(place, "done", {})
+
+    def _hear(self, wait: bool) -> None:
+        if not wait and self._crew.size + 1 < self._most:
+            left = self._pace.left(self._epochs, time.monotonic() - self._began)
+            if worth_starting(left, self._most):
+                self._crew.hire(self._most - 1)
+        for place in self._crew.finished(wait):
+            self._hook(place, "done", {})

@@ -19,10 +19,11 @@ from emofuse.training.collect import best_job, metrics_note, predictions_frame, 
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.fit import Blueprint
 from emofuse.training.folder import claim, environment, keep_or_compare, locked
-from emofuse.training.jobs import Job, make_jobs, open_tensorboard
+from emofuse.training.jobs import Job, make_jobs
 from emofuse.training.parallel import Task, run_tasks
 from emofuse.training.recipe import Recipe
 from emofuse.training.steppers import Row
+from emofuse.training.trackers.contract import prepare
 
 __all__ = ["Run", "train"]
 
@@ -74,8 +75,7 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         claim(folder, recipe)
         if (folder / "metrics.json").exists():
             return Run(folder, recipe, read_json(folder / "metrics.json"))
-        if recipe.trainer.tensorboard:
-            open_tensorboard(folder)  # says at once where it is not installed
+        prepare(recipe.trainer.tracking, folder, folder.resolve().name)
         manifest = load_manifest(recipe)
         protocol, folds = make_folds(manifest, recipe.protocol)
         found = audit(manifest, protocol, folds, progress=progress)

@@ -116,14 +116,16 @@ class _Batches:
         work.objective.advance(number / work.options.epochs)
         batches = self._cut()
         losses: list[Tensor] = []
+        norms: list[Tensor] = []
         terms: list[list[Tensor]] = []
         rate = 0.0
         for place, items in enumerate(batches):
             done = (number + place / len(batches)) / work.options.epochs
             rate = self.optimisers.set_rate(number, done)
-            loss, values = self._step(items)
+            loss, values, norm = self._step(items)
             losses.append(loss)
             terms.append(values)
+            norms += [] if norm is None else [norm]
         _check(losses, number, rate)
         sizes = torch.tensor([float(len(items)) for items in batches])
         shares = (sizes / sizes.sum()).to(losses[0].device)
@@ -132,6 +134,8 @@ class _Batches:
             means = shares @ torch.stack([torch.stack(values) for values in terms])
             named = zip(work.objective.names, means.tolist(), strict=True)
             row |= {f"loss:{name}": value for name, value in named}
+        if norms:
+            row["grad_norm"] = float(torch.stack(norms).mean())
         return row
 
     def _cut(self) -> list[Tensor]:
@@ -145,17 +149,19 @@ class _Batches:
         full = [items for items in batches if len(items) == size]
         return full if work.options.drop_last and full else batches
 
-    def _step(self, items: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _step(self, items: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
         work = self.work
         batch = hide_modalities(work.feeder.batch(items), work.hidden_share, self.hiding)
         with work.autocast():
             loss, values = work.objective(work.model(batch), work.targets.take(items))
         self.optimisers.zero_grad()
         work.accelerator.backward(loss)
-        if work.options.clip is not None:
-            work.accelerator.clip_grad_norm_(self.parameters, work.options.clip)
+        norm: Tensor | None = None
+        limit = work.options.clip or (math.inf if work.options.tracking else None)
+        if limit is not None:
+            norm = work.accelerator.clip_grad_norm_(self.parameters, limit)
         self.optimisers.step()
-        return loss.detach(), list(values.values())
+        return loss.detach(), list(values.values()), norm
 
     def judged(self, loss: float) -> None:
         self.optimisers.judged(loss)

@@ -19,10 +19,12 @@ from emofuse.training.parts import Part
 from emofuse.training.selection import Choice, choose
 from emofuse.training.steppers import Row
 
-__all__ = ["Trained", "Trainer"]
+__all__ = ["Trained", "Trainer", "Watcher"]
 
 PhaseHook = Callable[[str, Row], None]
 """Told the phase (``select``, ``fit``, ``refit``) and the row of every epoch that ends."""
+Watcher = Callable[[str, Row, Fit], None]
+"""As `PhaseHook`, and shown the fit itself."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Trainer:
         seed: int = 0,
         folder: Path | None = None,
         hook: PhaseHook | None = None,
+        watch: Watcher | None = None,
     ) -> Trained:
         """Fit one model.
 
@@ -80,6 +83,7 @@ class Trainer:
             seed: of every draw.
             folder: where checkpoints go; a training that was killed goes on from there.
             hook: told about every epoch.
+            watch: shown every epoch; it changes nothing.
 
         Raises:
             TrainingError: the loss is no number any more, or a checkpoint is damaged.
@@ -92,7 +96,7 @@ class Trainer:
         choice = self._choose(table, train, dev, seed=seed, folder=folder, hook=hook)
         options = self.options.model_copy(update=dict(choice.values))
         notes = list(choice.notes)
-        told = _Told(folder, hook)
+        told = _Told(folder, hook, watch)
         best = choice.score
         limits: list[int] | None = None
         fits: list[Fit] = []
@@ -205,8 +209,10 @@ class Trainer:
 class _Told:
     """Runs fits, names their checkpoints, and collects their history."""
 
-    def __init__(self, folder: Path | None, hook: PhaseHook | None) -> None:
-        self._folder, self._hook = folder, hook
+    def __init__(
+        self, folder: Path | None, hook: PhaseHook | None, watch: Watcher | None = None
+    ) -> None:
+        self._folder, self._hook, self._watch = folder, hook, watch
         self.history: list[Row] = []
 
     def run(self, fit: Fit, phase: str, stage: str | None, keep_end: bool) -> None:
@@ -219,8 +225,13 @@ class _Told:
             more: Row = {} if stage is None else {"stage": stage}
             return {**row, "epoch": int(row["epoch"] or 0) + before, **more}
 
-        hook = self._hook
-        told = None if hook is None else (lambda row: hook(phase, dressed(row)))
+        def told(row: Row) -> None:
+            shown = dressed(row)
+            if self._watch is not None:
+                self._watch(phase, shown, fit)
+            if self._hook is not None:
+                self._hook(phase, shown)
+
         fit.run(checkpoint, told, keep_end)
         self.history += [{"phase": phase, **dressed(row)} for row in fit.outcome.history]
 
