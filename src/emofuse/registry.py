@@ -39,7 +39,7 @@ class Registry:
         return tuple(sorted(self.targets()))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.targets()
+        return name in self._targets or name in self.targets()
 
     def load(self, name: str) -> Any:
         """Import and return what a name stands for.
@@ -47,7 +47,7 @@ class Registry:
         Raises:
             OptionError: the name is unknown.
         """
-        target = self.targets().get(name)
+        target = self._targets.get(name) or self.targets().get(name)
         if target is None:
             raise OptionError(f"unknown {self.kind} {name!r}; {nearest_hint(name, self.names())}")
         module, _, attribute = target.partition(":")

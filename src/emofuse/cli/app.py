@@ -22,6 +22,7 @@ VERBS = (
     "encode",
     "adapt",
     "train",
+    "search",
     "ablate",
     "probe",
     "report",

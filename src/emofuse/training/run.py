@@ -25,7 +25,7 @@ from emofuse.training.recipe import Recipe
 from emofuse.training.steppers import Row
 from emofuse.training.trackers.contract import prepare
 
-__all__ = ["Run", "train"]
+__all__ = ["Run", "folds_note", "train"]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         write_json(folder / "audit.json", found.model_dump(mode="json"))
         found.enforce()
         data = gather(recipe, manifest, folds, progress)
-        keep_or_compare(folder / "folds.json", _folds_note(data.folds), "the folds")
+        keep_or_compare(folder / "folds.json", folds_note(data.folds), "the folds")
         keep_or_compare(folder / "data.json", data.note, "manifest or features")
         if data.draws:
             lines = (draw.model_dump_json() + "\n" for draw in data.draws)
@@ -94,7 +94,8 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
     return Run(folder, recipe, metrics)
 
 
-def _folds_note(folds: Sequence[Fold]) -> dict[str, Any]:
+def folds_note(folds: Sequence[Fold]) -> dict[str, Any]:
+    """Give what ``folds.json`` holds: ids and hashes of every part."""
     listed = []
     for fold in folds:
         parts = {part: list(getattr(fold, part)) for part in ("train", "dev", "test")}
