@@ -12,10 +12,11 @@ import yaml
 from emofuse.errors import TrainingError, UsageError, shorten
 from emofuse.options import load_yaml
 from emofuse.progress import Progress, silent
+from emofuse.protocols.build import make_folds
 from emofuse.storage import write_json, write_text
+from emofuse.training.data import load_manifest
 from emofuse.training.recipe import Recipe
 from emofuse.training.run import train
-from emofuse.training.search_bench import Bench
 from emofuse.training.search_book import Book, open_storage
 from emofuse.training.search_draw import need_optuna, quiet_optuna
 from emofuse.training.search_locks import held
@@ -68,7 +69,7 @@ def search(
     _claim(folder, recipe, options)
     spread(folder, progress)
     with held(folder / "locks" / "end.lock"):
-        found = _sum_up(folder, Setup(recipe, options), progress)
+        found = _sum_up(folder, Setup(recipe, options))
         if options.nested or final:
             found = replace(found, run=folder / RUN)
             _train_final(found, Setup(recipe, options), folder / RUN, progress)
@@ -111,14 +112,14 @@ def _compare(folder: Path, stored: Any, wanted: Any) -> None:
                 )
 
 
-def _sum_up(folder: Path, setup: Setup, progress: Progress) -> Found:
+def _sum_up(folder: Path, setup: Setup) -> Found:
     example = setup.example()
     studies: list[StudyFound] = []
-    bench = Bench(example, progress)
+    _, folds = make_folds(load_manifest(example), example.protocol)
     with quiet_optuna():
         storage = open_storage(folder)
         try:
-            for study in setup.studies(bench):
+            for study in setup.studies(folds):
                 trials = Book(storage, folder, study.name, setup.options).trials()
                 one = study_found(
                     study.name, study.fold, trials[: setup.options.trials], setup.options
@@ -131,12 +132,12 @@ def _sum_up(folder: Path, setup: Setup, progress: Progress) -> Found:
         example.trainer.monitor,
         {key: str(one) for key, one in setup.options.space.items()},
         tuple(studies),
-        _notes(setup.options, bench),
+        _notes(setup.options, len(folds)),
     )
 
 
-def _notes(options: SearchOptions, bench: Bench) -> tuple[str, ...]:
-    if options.nested or len(bench.folds) < 2:
+def _notes(options: SearchOptions, folds: int) -> tuple[str, ...]:
+    if options.nested or folds < 2:
         return ()
     note = (
         "the values were chosen on the dev parts of all folds together, and what is dev in one "

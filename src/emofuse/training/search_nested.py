@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from emofuse.evaluation.predictions import write_predictions
 from emofuse.evaluation.summary import summarise
 from emofuse.progress import Progress, ProgressEvent
@@ -93,25 +91,20 @@ class _Fold:
 
 def _collect(parts: Sequence[_Fold], bench: Bench, options: SearchOptions, folder: Path) -> None:
     classes = parts[0].data.scheme.classes
-    results = {part.fold.name: [job.result() for job in part.jobs] for part in parts}
-    frames = [predictions_frame(p.jobs, results[p.fold.name], p.data) for p in parts]
-    frame = pd.concat(frames, ignore_index=True)
+    jobs = [job for part in parts for job in part.jobs]
+    results = [job.result() for job in jobs]
+    data = parts[0].data
+    frame = predictions_frame(jobs, results, data, folder)
     write_predictions(folder / "predictions.parquet", frame, classes)
     audit = bench.audit(parts[0].recipe)
     write_json(folder / "audit.json", audit.model_dump(mode="json"))
-    jobs = [job for part in parts for job in part.jobs]
-    listed = [one for part in parts for one in results[part.fold.name]]
-    metrics: dict[str, Any] = metrics_note(
-        summarise(frame, classes), audit, parts[0].data, jobs, listed
-    )
-    opened = {id(part.data): part.data.test.openings for part in parts}
-    metrics["test_openings"] = sum(opened.values())
+    metrics: dict[str, Any] = metrics_note(summarise(frame, classes), audit, data, jobs, results)
     note = (
         f"nested search: each fold was trained with the best of {options.trials} trials that saw "
         f"its own train and dev alone, cut into {options.inner} folds by group"
     )
     metrics["notes"] = [*metrics["notes"], note]
-    best = jobs[best_job(listed)]
+    best = jobs[best_job(results)]
     owner = next(part for part in parts if best in part.jobs)
     write_best(folder / "bundle", owner.recipe, owner.data, best, metrics)
     write_json(folder / "metrics.json", metrics)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from emofuse.errors import EncoderError, OptionError, TrainingError
 from emofuse.options import apply_overrides, load_yaml
 from emofuse.progress import Progress, ProgressEvent, silent
+from emofuse.protocols.contract import Fold
 from emofuse.training.recipe import Recipe, parse_recipe
 from emofuse.training.search_bench import Bench, steps_of
 from emofuse.training.search_book import Book, Claim, open_storage
@@ -83,13 +84,13 @@ class Setup:
                 values[key] = one.corners[0]
         return self.with_values(values)
 
-    def studies(self, bench: Bench) -> list[Study]:
-        """Give the studies, in order."""
+    def studies(self, folds: Sequence[Fold]) -> list[Study]:
+        """Give the studies, in order: one, or one an outer fold."""
         if not self.options.nested:
             return [Study(PLAIN, None)]
         return [
             Study(f"fold-{place + 1:03d}-{_slug(fold.name)}", fold.name)
-            for place, fold in enumerate(bench.folds)
+            for place, fold in enumerate(folds)
         ]
 
 
@@ -140,7 +141,7 @@ class _Worker:
         self._folder, self._setup, self._bench, self._progress = folder, setup, bench, progress
         self._books = {
             study: Book(storage, folder, study.name, setup.options)
-            for study in setup.studies(bench)
+            for study in setup.studies(bench.folds)
         }
 
     def run(self) -> None:
