@@ -163,6 +163,36 @@ def test_foal_net_published_divides_by_a_temperature_that_may_become_zero():
     assert probed(described, ["loss"], names, objective=objective) == {}
 
 
+def test_avel_as_released_cannot_fall_below_its_floor_and_grows_with_the_batch():
+    """9.69 for 16 items of four classes, 5.55 without the temperature: measured, not looked up."""
+    names = {"audio": 32, "video": 24}
+    released = [{"name": "cross-entropy"}, {"name": "avel", "reduction": "sum"}]
+    model = {"name": "foal-net", "variant": "published"}
+    found = probed(model, ["floor", "start"], names, objective=released)
+    assert set(found) == {("floor", "avel"), ("start", "avel")}
+    assert found["floor", "avel"]["lowest"] == pytest.approx(9.69, abs=0.01)
+    assert found["floor", "avel"]["sharp"] == pytest.approx(5.545, abs=0.01)
+    described = [{"name": "cross-entropy"}, {"name": "avel"}, {"name": "mem", "weight": 0.1}]
+    assert probed({"name": "foal-net"}, ["floor", "start"], names, objective=described) == {}
+
+
+@pytest.mark.parametrize(("legacy", "factor"), [(True, 0.5), (False, 1.0)])
+def test_contrastive_center_as_released_starts_by_the_size_of_the_batch(legacy, factor):
+    objective = [{"name": "cross-entropy"}, {"name": "contrastive-center", "legacy": legacy}]
+    found = probed({"name": "four-m-ser"}, ["floor", "start"], objective=objective)
+    assert set(found) == ({("start", "contrastive-center")} if legacy else set())
+    if legacy:
+        numbers = found["start", "contrastive-center"]
+        assert numbers["whole"] / numbers["halves"] == pytest.approx(factor, rel=0.02)
+        assert numbers["whole"] * numbers["items"] == pytest.approx(10 / 6, rel=0.2)
+
+
+def test_center_as_released_falls_with_the_root_of_the_batch():
+    objective = [{"name": "cross-entropy"}, {"name": "center", "legacy": True}]
+    numbers = probed({"name": "four-m-ser"}, ["start"], objective=objective)["start", "center"]
+    assert numbers["whole"] / numbers["halves"] == pytest.approx(0.5**0.5, rel=0.02)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("policy", "leaks"), [("class", True), ("random", False)])
 def test_a_policy_by_class_leaks_the_label_and_the_same_at_random_does_not(policy, leaks):

@@ -9,10 +9,12 @@ from emofuse.errors import OptionError, nearest_hint
 from emofuse.probes import (
     attention,
     companions,
+    floor,
     gradient,
     leak,
     modality,
     padding,
+    start,
     switches,
     terms,
 )
@@ -33,6 +35,8 @@ PROBES: Mapping[str, Probe] = {
     modality.PROBE: modality.probe,
     leak.PROBE: leak.probe,
     terms.PROBE: terms.probe,
+    start.PROBE: start.probe,
+    floor.PROBE: floor.probe,
 }
 """Name -> probe, in the order of the table."""
 
