@@ -24,6 +24,7 @@ VERBS = (
     "train",
     "search",
     "ablate",
+    "reproduce",
     "probe",
     "report",
     "compare",

@@ -32,13 +32,20 @@ def train(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Run directory.")] = ...,  # type: ignore[assignment]
+    deterministic: Annotated[
+        bool,
+        typer.Option(
+            "--deterministic", help="Same bytes again: one thread, no unsteady operation."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Audit the folds, then train every fold with every seed and write the run directory."""
     from emofuse.training.recipe import load_recipe
     from emofuse.training.run import train as run_recipe
 
-    resolved = load_recipe(recipe, overrides or [])
+    steady = ["trainer.deterministic=true", "trainer.threads=1"] if deterministic else []
+    resolved = load_recipe(recipe, [*(overrides or []), *steady])
     with progress_bar() as progress:
         run = run_recipe(resolved, output, progress)
     if as_json:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from emofuse.features.table import FeatureTable
@@ -22,6 +20,7 @@ from emofuse.training.feeder import Feeder
 from emofuse.training.fit import Fit
 from emofuse.training.judge import recognise
 from emofuse.training.parts import Part
+from emofuse.training.repeatable import repeatable, threads
 from emofuse.training.steppers import Row
 from emofuse.training.trackers.contract import Place
 from emofuse.training.trainer import Trained, Trainer
@@ -113,19 +112,8 @@ def run_job(
         TrainingError: see `Trainer.fit`.
         MissingExtraError: a tracker is asked for and not installed.
     """
-    with _threads(trainer.options.threads):
+    with threads(trainer.options.threads), repeatable(trainer.options.deterministic):
         _run(job, trainer, table, parts, test_rows, hook=hook)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Let torch use so many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _run(

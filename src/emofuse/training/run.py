@@ -22,6 +22,7 @@ from emofuse.training.folder import claim, environment, keep_or_compare, locked
 from emofuse.training.jobs import Job, make_jobs
 from emofuse.training.parallel import Task, run_tasks
 from emofuse.training.recipe import Recipe
+from emofuse.training.repeatable import repeatable
 from emofuse.training.steppers import Row
 from emofuse.training.trackers.contract import prepare
 
@@ -82,7 +83,8 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         found = check_adapted(recipe, manifest, folds, found)
         write_json(folder / "audit.json", found.model_dump(mode="json"))
         found.enforce()
-        data = gather(recipe, manifest, folds, progress)
+        with repeatable(recipe.trainer.deterministic):
+            data = gather(recipe, manifest, folds, progress)
         keep_or_compare(folder / "folds.json", folds_note(data.folds), "the folds")
         keep_or_compare(folder / "data.json", data.note, "manifest or features")
         if data.draws:
