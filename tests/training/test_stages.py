@@ -51,7 +51,7 @@ def trainer(objective=({"name": "cross-entropy"},), **options):
 
 def rates(options, epochs=12, steps=5, losses=()):
     weight = torch.nn.Parameter(torch.ones(2, 2))
-    made = Optimisers(TrainerOptions.parse({"epochs": epochs} | options), [weight], [])
+    made = Optimisers(TrainerOptions.parse({"epochs": epochs} | options), [([weight], 1.0)], [])
     found = []
     for epoch in range(epochs):
         for step in range(steps):
@@ -266,7 +266,7 @@ def test_what_is_condensed_keeps_its_frames_and_its_place(frames):
 def test_sgd_takes_a_parameter_whose_gradient_comes_late():
     early, late = (torch.nn.Parameter(torch.ones(2, 2)) for _ in range(2))
     options = {"optimiser": "sgd", "learning_rate": 0.1, "weight_decay": 0.0, "momentum": 0.5}
-    made = Optimisers(TrainerOptions.parse(options), [early, late], [])
+    made = Optimisers(TrainerOptions.parse(options), [([early, late], 1.0)], [])
     for both in (False, True, True):
         made.zero_grad()
         (early.sum() + (late.sum() if both else 0.0)).backward()

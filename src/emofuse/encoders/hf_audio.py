@@ -40,11 +40,25 @@ class SpeechModel(Protocol):
         sample_rate: hertz.
         frame_rate: frames a second.
         longest: samples that one pass takes.
+        prefix: what the names of `module` begin with in the folder's weights.
     """
 
     sample_rate: int
     frame_rate: float
     longest: int
+    prefix: str
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The weights that `forward` uses above the convolutions."""
+
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        """The transformer layers that the result of `forward` depends on, the lowest first."""
+
+    @property
+    def above(self) -> list[torch.nn.Module]:
+        """What the result depends on above the last layer."""
 
     def prepare(self, waveform: FloatArray) -> list[FloatArray]:
         """Turn a clip of any length into inputs of one pass each."""
@@ -96,7 +110,7 @@ class HFSpeech(Encoder):
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(frames, dim)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
-        model = self._load()
+        model = self.open()
         waves = [require_waveform(item) for item in items]
         prepared = parallel_map(model.prepare, waves)
         owners = [place for place, parts in enumerate(prepared) for _ in parts]
@@ -131,7 +145,12 @@ class HFSpeech(Encoder):
                 found[place] = array
         return found
 
-    def _load(self) -> SpeechModel:
+    def open(self) -> SpeechModel:
+        """Give the model, whose weights are read at the first call.
+
+        Raises:
+            EncoderError: they cannot be read.
+        """
         if self._model is None:
             if self.folder.kind == "whisper":
                 from emofuse.encoders.hf_whisper import WhisperModel

@@ -55,16 +55,17 @@ class HFText(Encoder):
         self._model: Any = None
         self._tokenizer: Any = None
         self.longest = 0
+        self.prefix = ""
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(tokens, dim)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
-        self._load()
-        tokens = [self._tokenize(item) for item in items]
+        self.open()
+        tokens = [self.tokens(item) for item in items]
         budget = CPU_TOKENS if torch.device(self._device).type == "cpu" else GPU_TOKENS
         found: list[FloatArray] = [np.empty((0, 0), np.float32)] * len(items)
         with torch.inference_mode():
             for batch in make_batches([len(ids) for ids in tokens], budget):
-                states = self._forward([tokens[place] for place in batch])
+                states = self.states([tokens[place] for place in batch])
                 for place, state in zip(batch, states, strict=True):
                     found[place] = state.cpu().numpy()
         if self.spec.granularity == "frames":
@@ -78,7 +79,12 @@ class HFText(Encoder):
             return ()
         return (f"{len(cut)} texts were cut at {self.longest} tokens, {cut[0]!r} among them",)
 
-    def _tokenize(self, item: Item) -> list[int]:
+    def tokens(self, item: Item) -> list[int]:
+        """Give the numbers of a text's tokens, the special ones among them (after `open`).
+
+        Raises:
+            EncoderError: there is no text, or no token in it.
+        """
         ids: list[int] = self._tokenizer(require_text(item), verbose=False)["input_ids"]
         if len(ids) <= self.longest:
             if not ids:
@@ -90,7 +96,8 @@ class HFText(Encoder):
         )["input_ids"]
         return cut
 
-    def _forward(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+    def states(self, tokens: Sequence[Sequence[int]]) -> list[torch.Tensor]:
+        """Encode token numbers together into ``(tokens, dim)`` float32 each (after `open`)."""
         lengths = torch.tensor([len(ids) for ids in tokens], device=self._device)
         longest = int(lengths.max())
         pad = self._tokenizer.pad_token_id or 0
@@ -113,13 +120,35 @@ class HFText(Encoder):
             return torch.as_tensor(states[self._wanted]).float()
         return torch.stack([state.float() for state in states]).mean(dim=0)
 
+    @property
+    def layers(self) -> list[torch.nn.Module]:
+        """The transformer layers below the hidden layer that is wanted (after `open`).
+
+        Raises:
+            EncoderError: the model keeps them in a way not known here.
+        """
+        stacks = (m for m in self._model.modules() if isinstance(m, torch.nn.ModuleList))
+        stack = next((one for one in stacks if len(one) == self._layers), None)
+        if stack is None:
+            raise EncoderError(f"{self.folder.name}: no stack of {self._layers} layers is found")
+        return list(stack)[: self._layers if self._wanted is None else self._wanted]
+
+    def open(self) -> torch.nn.Module:
+        """Give the model, whose weights are read at the first call.
+
+        Raises:
+            EncoderError: they cannot be read.
+        """
+        if self._model is None:
+            self._load()
+        module: torch.nn.Module = self._model
+        return module
+
     def _load(self) -> None:
-        if self._model is not None:
-            return
         self._tokenizer = _read_tokenizer(self.folder)
         model = read_model(self.folder)
         if model.config.is_encoder_decoder:
-            model = model.get_encoder()
+            model, self.prefix = model.get_encoder(), "encoder."
         dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
         self.longest = _longest(self.folder, self._tokenizer)
         self._model = model.to(self._device, dtype)

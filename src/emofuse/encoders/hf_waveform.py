@@ -59,6 +59,7 @@ class WaveformModel:
         self._front = ConvFrontEnd(model.feature_extractor, device, self._dtype)
         model.feature_extractor = nn.Identity()  # the stock copy of the same weights
         self.frame_rate = self.sample_rate / self._front.hop
+        self.prefix = ""
         self.longest = LONGEST_SECONDS * self.sample_rate
         self._shortest = self._front.samples(1)
         self._padding = _Padding()
@@ -68,6 +69,23 @@ class WaveformModel:
         _fold_weight_norm(model.encoder.pos_conv_embed)
         self._tap = LayerTap(model.encoder.layers, wanted)
         self._model = model.to(device, self._dtype)
+
+    @property
+    def module(self) -> nn.Module:
+        """The model above its convolutions."""
+        module: nn.Module = self._model
+        return module
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The transformer layers that the result of `forward` depends on."""
+        return self._tap.used
+
+    @property
+    def above(self) -> list[nn.Module]:
+        """The last norm, in models that have it above the layers and where it counts."""
+        stable = getattr(self._model.config, "do_stable_layer_norm", False)
+        return [self._model.encoder.layer_norm] if stable and self._tap.whole else []
 
     def frames(self, part: FloatArray) -> int:
         """Count the frames that ``(samples,)`` give."""
@@ -88,7 +106,9 @@ class WaveformModel:
         counts = [self.frames(part) for part in parts]
         padded = min(counts) < max(counts)
         waves = (torch.from_numpy(part).to(self._device) for part in parts)
-        features = pad_sequence([self._front(wave) for wave in waves], batch_first=True)
+        kind = torch.device(self._device).type
+        with torch.no_grad(), torch.autocast(kind, enabled=False):  # never learns, has its format
+            features = pad_sequence([self._front(wave) for wave in waves], batch_first=True)
         hidden = self._model.feature_projection(features)
         hidden = hidden[0] if isinstance(hidden, tuple) else hidden
         steps = torch.arange(hidden.shape[1], device=self._device)

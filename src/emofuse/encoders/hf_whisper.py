@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from emofuse.encoders.batching import split_evenly
@@ -36,6 +36,7 @@ class WhisperModel:
     def __init__(
         self, folder: ModelFolder, wanted: int | None, precision: str, device: str
     ) -> None:
+        self.prefix = "encoder."
         self._spectrum = _Spectrogram(folder)
         self.sample_rate = self._spectrum.sample_rate
         self.frame_rate = self.sample_rate / (2 * self._spectrum.hop)
@@ -46,6 +47,22 @@ class WhisperModel:
         self._dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         self._device = device
         self._encoder = encoder.to(device, self._dtype)
+
+    @property
+    def module(self) -> nn.Module:
+        """The encoder."""
+        module: nn.Module = self._encoder
+        return module
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The transformer layers that the result of `forward` depends on."""
+        return self._tap.used
+
+    @property
+    def above(self) -> list[nn.Module]:
+        """The last norm, where the result depends on it."""
+        return [self._encoder.layer_norm] if self._tap.whole else []
 
     def prepare(self, waveform: FloatArray) -> list[FloatArray]:
         """Turn a clip into log-mel spectrograms ``(frames, bands)`` of at most 30 s each."""

@@ -75,6 +75,16 @@ class LayerTap:
                 if (self.wanted is None and place < self._count) or self.wanted == place:
                     layer.register_forward_hook(self._see_output)
 
+    @property
+    def used(self) -> list[nn.Module]:
+        """The layers that the result depends on."""
+        return list(self.layers)[: self._count if self.wanted is None else self.wanted]
+
+    @property
+    def whole(self) -> bool:
+        """Whether the result depends on what lies above the last layer."""
+        return self.wanted is None or self.wanted == self._count
+
     def _see_input(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         state = args[0] if args else kwargs["hidden_states"]
         if self.wanted is None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import safetensors.torch
 import torch
@@ -47,6 +47,7 @@ WEIGHTS_NAME = "model.safetensors"
 CONFIG_NAME = "config.json"
 CARD_NAME = "README.md"
 MAX_CONFIG_BYTES = 4 << 20
+LocalFolder = Annotated[str, Field(pattern=r"^encoders/(audio|text|video)$")]
 
 
 class ModelNote(Options):
@@ -107,6 +108,8 @@ class BundleConfig(Options):
         data: training corpora and their licences.
         trained_with_dropout: whether whole modalities were left out in training, so that an
             answer from fewer modalities can be relied on.
+        encoders_local: modality -> folder inside the bundle, where the encoder learned in the run
+            and travels with it.
         hashes: file name -> SHA-256; written by `write_bundle`.
     """
 
@@ -120,6 +123,7 @@ class BundleConfig(Options):
     metrics: dict[str, float | None] = Field(default_factory=dict)
     data: DataNote = DataNote()
     trained_with_dropout: bool = False
+    encoders_local: dict[Modality, LocalFolder] = Field(default_factory=dict)
     hashes: dict[str, str] = Field(default_factory=dict)
 
     @property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 if TYPE_CHECKING:
+    from emofuse.manifest import Modality
     from emofuse.models.bundle import BundleConfig
 
 __all__ = ["model_card"]
@@ -93,8 +94,27 @@ def _encoders(config: BundleConfig) -> str:
             )
         )
     columns = ("modality", "encoder", "revision", "size", "licence")
+    absent = [name for name in config.encoders if name not in config.encoders_local]
+    notes = [_learnt(config, name) for name in config.encoders if name in config.encoders_local]
+    if len(absent) == len(config.encoders):
+        notes.append("The encoders are not part of the bundle.")
+    elif absent:
+        notes.append(f"The {_cell(' and '.join(absent))} encoder is not part of the bundle.")
+    return "\n\n".join(["## Encoders", _table(columns, rows), *notes])
+
+
+def _learnt(config: BundleConfig, modality: Modality) -> str:
+    """Say how an encoder that travels with the bundle came to be."""
+    found = config.encoders[modality].get("learnt")
+    note: Mapping[str, Any] = found if isinstance(found, dict) else {}
+    words = {"adapt": "adapted beforehand", "finetune": "fine-tuned together with the model"}
+    how = " and ".join(words[one] for one in note.get("how", ()) if one in words) or "changed"
+    corpora = ", ".join(str(name) for name in note.get("corpora", ())) or "a corpus without a name"
+    labels = "with their emotion labels" if note.get("labels") else "without their labels"
     return (
-        "## Encoders\n\n" + _table(columns, rows) + "\n\nThe encoders are not part of the bundle."
+        f"The {modality} encoder is part of the bundle (`{config.encoders_local[modality]}`): it "
+        f"started from the one named above and was **{how}**, on {note.get('utterances', 0):,} "
+        f"utterances of {_cell(corpora)}, {labels}, train and dev of one fold alone."
     )
 
 

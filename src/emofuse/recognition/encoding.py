@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -22,6 +23,7 @@ class BundleEncoders:
         config: the bundle's configuration.
         device: ``cpu``, ``cuda`` or ``auto``.
         moved: modality -> where its encoder lies now.
+        folder: of the bundle, for encoders that travel with it.
 
     Raises:
         BundleError: every modality was trained on imported vectors.
@@ -29,11 +31,17 @@ class BundleEncoders:
     """
 
     def __init__(
-        self, config: BundleConfig, device: str, moved: Mapping[Modality, str] | None = None
+        self,
+        config: BundleConfig,
+        device: str,
+        moved: Mapping[Modality, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._config = config
         self._device = device
-        self._moved = dict(moved or {})
+        local = {} if folder is None else config.encoders_local
+        self._moved = {name: str(Path(folder or "", place)) for name, place in local.items()}
+        self._moved |= dict(moved or {})
         self._loaded: dict[Modality, Encoder] = {}
         strange = [name for name in self._moved if name not in config.dims]
         if strange:
@@ -82,6 +90,8 @@ class BundleEncoders:
         moved = self._moved.get(modality)
         if moved is not None:
             spec = spec.model_copy(update={"name": moved})
+            if Path(moved).is_dir():  # a folder has no revision to choose
+                spec = spec.model_copy(update={"revision": "main"})
         try:
             encoder = load_encoder(modality, spec, self._device)
             revision = encoder.revision

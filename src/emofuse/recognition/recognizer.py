@@ -124,8 +124,9 @@ class Recognizer:
             OptionError: no such device.
         """
         device = _device(device)
-        model, config = read_bundle(_find_bundle(Path(path)))
-        return cls(model, config, BundleEncoders(config, device, encoders or {}), device)
+        folder = _find_bundle(Path(path))
+        model, config = read_bundle(folder)
+        return cls(model, config, BundleEncoders(config, device, encoders or {}, folder), device)
 
     @property
     def classes(self) -> tuple[str, ...]:

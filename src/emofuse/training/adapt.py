@@ -21,9 +21,11 @@ from emofuse import __version__
 from emofuse.encoders.adapted import ADAPTED, folder_provenance, read_adapted
 from emofuse.encoders.hf_folder import SETTINGS, ModelFolder, find_folder, quiet_transformers
 from emofuse.errors import TrainingError, UsageError
+from emofuse.labels import LabelScheme
 from emofuse.manifest import Manifest
 from emofuse.models.build import seeded
 from emofuse.progress import Progress, silent
+from emofuse.protocols.contract import Fold
 from emofuse.storage import atomic_path, read_json, sha256_text, write_json
 from emofuse.training.adapt_data import Corpus, gather_material
 from emofuse.training.adapt_fit import Fitted, fit_encoder
@@ -51,7 +53,13 @@ class AdaptedEncoder:
 
 
 def adapt(
-    manifest: Manifest, options: AdaptOptions, folder: Path | str, progress: Progress = silent
+    manifest: Manifest,
+    options: AdaptOptions,
+    folder: Path | str,
+    progress: Progress = silent,
+    *,
+    fold: Fold | None = None,
+    scheme: LabelScheme | None = None,
 ) -> AdaptedEncoder:
     """Adapt an encoder and write it to a folder that any recipe can name.
 
@@ -63,6 +71,8 @@ def adapt(
         options: what and how.
         folder: new, empty, or of the same adaptation.
         progress: told of the stages ``check audio`` and ``adapt``.
+        fold: a fold that was audited already, in the place of the options' protocol.
+        scheme: the label scheme that the options name, where it is at hand.
 
     Raises:
         UsageError: the folder holds something else.
@@ -77,7 +87,7 @@ def adapt(
         raise UsageError(f"{folder} is the encoder itself; take another folder for the adapted one")
     with locked(folder):
         _claim(folder)
-        corpus = gather_material(manifest, options, progress)
+        corpus = gather_material(manifest, options, progress, fold, scheme)
         plan = _plan(options, base, corpus)
         if (folder / CONFIG).exists():
             return _finished(folder, plan)

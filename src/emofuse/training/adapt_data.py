@@ -12,7 +12,7 @@ from torch import Tensor
 from emofuse.encoders.contract import FloatArray
 from emofuse.errors import ProtocolError, TrainingError, shorten
 from emofuse.features.plan import Work, make_plans
-from emofuse.labels import get_scheme
+from emofuse.labels import LabelScheme, get_scheme
 from emofuse.manifest import Manifest, Utterance
 from emofuse.media.audio import read_audio
 from emofuse.media.text import normalise_text
@@ -82,22 +82,34 @@ class Corpus:
         return {"sha256": sha256_text("\n".join([*train, "", *dev])), "train": train, "dev": dev}
 
 
-def gather_material(manifest: Manifest, options: AdaptOptions, progress: Progress) -> Corpus:
+def gather_material(
+    manifest: Manifest,
+    options: AdaptOptions,
+    progress: Progress,
+    fold: Fold | None = None,
+    scheme: LabelScheme | None = None,
+) -> Corpus:
     """Choose the train and dev utterances of a fold, and look at their media.
 
     Args:
         manifest: unlabelled by any scheme.
         options: which fold, which modality, whether labels count.
         progress: told of what is looked at.
+        fold: taken as it is, in the place of the one that the options name.
+        scheme: the label scheme, in the place of the one that the options name.
 
     Raises:
         ProtocolError: no such fold, no utterance with split train, or a fold that leaks.
         TrainingError: fewer than two utterances can be used.
         LabelError: a label outside the scheme.
     """
-    scheme = None if options.scheme is None else get_scheme(options.scheme)
+    if options.scheme is None:
+        scheme = None
+    elif scheme is None:
+        scheme = get_scheme(options.scheme)
     listed = manifest if scheme is None else manifest.label(scheme)
-    fold = None if options.protocol is None else _fold(listed, options, progress)
+    if fold is None and options.protocol is not None:
+        fold = _fold(listed, options, progress)
     parts = _own_split(listed) if fold is None else {"train": fold.train, "dev": fold.dev}
     if options.objective == "supervised":
         parts = {

@@ -18,7 +18,7 @@ from emofuse.encoders.hf_frontend import ConvFrontEnd
 from emofuse.errors import EncoderError, OptionError
 from emofuse.layers import masked_mean
 
-__all__ = ["AUDIO", "TEXT", "Adapting", "SpeechAdapting", "TextAdapting", "make_head"]
+__all__ = ["AUDIO", "TEXT", "Adapting", "SpeechAdapting", "TextAdapting", "check_kind", "make_head"]
 
 AUDIO = ("hubert", "wav2vec2", "wavlm")
 TEXT = ("bert", "roberta")
@@ -30,6 +30,19 @@ def make_head(dim: int, outputs: int, *, hidden: bool) -> nn.Sequential:
     if not hidden:
         return nn.Sequential(nn.Linear(dim, outputs))
     return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, outputs))
+
+
+def check_kind(folder: ModelFolder, kinds: Sequence[str]) -> None:
+    """Make sure that adaptation knows an architecture.
+
+    Raises:
+        EncoderError: it does not.
+    """
+    if folder.kind not in kinds:
+        raise EncoderError(
+            f"{folder.name} is a {folder.kind or 'nameless'!r} model; adaptation knows "
+            f"{', '.join(kinds)} for this modality"
+        )
 
 
 class Adapting(nn.Module, ABC):
@@ -55,11 +68,7 @@ class Adapting(nn.Module, ABC):
 
     def __init__(self, folder: ModelFolder, frozen: int | None, kinds: Sequence[str]) -> None:
         super().__init__()
-        if folder.kind not in kinds:
-            raise EncoderError(
-                f"{folder.name} is a {folder.kind or 'nameless'!r} model; adaptation knows "
-                f"{', '.join(kinds)} for this modality"
-            )
+        check_kind(folder, kinds)
         self.model: Any = read_model(folder)
         layers = self.layers()
         self.frozen = len(layers) // 2 if frozen is None else frozen

@@ -16,6 +16,7 @@ from emofuse.models.build import build_model
 from emofuse.models.bundle import BundleConfig, write_bundle
 from emofuse.models.contract import ModelSpec
 from emofuse.protocols.audit import Audit
+from emofuse.training.bundle_encoders import bundle_encoders
 from emofuse.training.data import RunData
 from emofuse.training.jobs import Job, JobResult
 from emofuse.training.recipe import Recipe
@@ -100,6 +101,7 @@ def write_best(
     estimates = metrics["summary"]["metrics"]
     figures = {name: one["mean"] for name, one in estimates.items()}
     figures |= _intervals(estimates)
+    encoders, local = bundle_encoders(folder, recipe, data, job)
     learnt = [data.manifest[name] for name in (*job.fold.train, *job.fold.dev)]
     refit = recipe.trainer.refit
     config = BundleConfig.parse(
@@ -107,7 +109,8 @@ def write_best(
             "model": {"name": recipe.model["name"], "options": recipe.model_options},
             "dims": data.table.dims,
             "scheme": data.scheme,
-            "encoders": {name: dict(one) for name, one in data.table.encoders.items()},
+            "encoders": encoders,
+            "encoders_local": local,
             "protocol": {key: metrics[key] for key in ("stamp", "speaker_independent")}
             | {"name": metrics["protocol"]},
             "metrics": figures,

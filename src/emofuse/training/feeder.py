@@ -34,8 +34,8 @@ class Feeder:
     """
 
     def __init__(self, table: FeatureTable, rows: Tensor) -> None:
-        device = next(iter(table.modalities.values())).values.device
-        self.rows = rows.to(device)
+        parts = iter(table.modalities.values())
+        self.rows = rows.to(next((part.values.device for part in parts), rows.device))
         self._own_rows: dict[str, Tensor] = {}
         self._dense: dict[str, Sequences] = {}
         self._ragged: dict[str, Ragged] = {}
@@ -45,6 +45,7 @@ class Feeder:
             else:
                 self._dense[name] = part.gather(self.rows)
         self._order = tuple(table.modalities)
+        self._by_length = bool(self._ragged)
         self._lengths = torch.zeros(len(rows), dtype=torch.long)
         for part in self._ragged.values():
             self._lengths = torch.maximum(self._lengths, part.lengths[self.rows].cpu())
@@ -66,6 +67,10 @@ class Feeder:
                 found[name] = self._ragged[name].gather(rows[items])
         return Batch(found)
 
+    def drawn(self, items: Tensor, share: float, generator: torch.Generator) -> Batch:
+        """Give the batch of these items to learn from, with modalities hidden by chance."""
+        return hide_modalities(self.batch(items), share, generator)
+
     def shuffled(
         self, size: int, generator: torch.Generator, drawn: Tensor | None = None
     ) -> list[Tensor]:
@@ -75,18 +80,18 @@ class Feeder:
         by length, cut, and the batches shuffled again.
         """
         order = torch.randperm(len(self), generator=generator) if drawn is None else drawn
-        if not self._ragged or len(self) <= size:
-            return _cut(order.to(self.rows.device), size)
+        if not self._by_length or len(self) <= size:
+            return self._cut(order.to(self.rows.device), size)
         batches: list[Tensor] = []
         for bucket in _cut(order, size * BUCKET):
             sorted_bucket = bucket[torch.argsort(self._lengths[bucket], stable=True)]
-            batches.extend(_cut(sorted_bucket, size))
+            batches.extend(self._cut(sorted_bucket, size))
         places = torch.randperm(len(batches), generator=generator).tolist()
         return [batches[place].to(self.rows.device) for place in places]
 
     def in_order(self, size: int) -> Iterator[Tensor]:
         """Cut all items into batches of at most ``size``, shortest first, to look at each once."""
-        if not self._ragged:
+        if not self._by_length:
             yield from _cut(torch.arange(len(self), device=self.rows.device), size)
             return
         order = torch.argsort(self._lengths, stable=True)
@@ -101,6 +106,9 @@ class Feeder:
                 end += 1
             yield order[start:end].to(self.rows.device)
             start = end
+
+    def _cut(self, order: Tensor, size: int) -> list[Tensor]:
+        return _cut(order, size)
 
     def condense(self, model: FusionModel) -> None:
         """Let the model take the steps that learn nothing, once and for all items.
@@ -122,6 +130,7 @@ class Feeder:
         for name, found in parts.items():
             self._keep(name, found, places)
         if not self._ragged:
+            self._by_length = False
             self._lengths = torch.ones(len(self), dtype=torch.long)
 
     def _condensable(self, model: FusionModel) -> list[str]:

@@ -21,6 +21,9 @@ from emofuse.models.contract import FusionModel, ModelSpec
 from emofuse.training.augmenting import training_feeder
 from emofuse.training.checkpoint import load_state, save_state, under
 from emofuse.training.feeder import Feeder
+from emofuse.training.finetune import Finetuning
+from emofuse.training.finetune_data import RawItems
+from emofuse.training.finetune_network import FinetuneNetwork, kept_state, put_state
 from emofuse.training.judge import Recognised, better_is_higher, judge, recognise
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
@@ -41,6 +44,7 @@ class Blueprint:
         objective: the loss terms, as in a recipe.
         classes: class names.
         vad: ranges of valence, arousal and dominance in the label scheme.
+        raw: where raw audio and text are, for stages that learn encoders.
     """
 
     model: str
@@ -48,6 +52,7 @@ class Blueprint:
     objective: tuple[Mapping[str, Any], ...]
     classes: tuple[str, ...]
     vad: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    raw: RawItems | None = None
 
 
 @dataclass
@@ -89,6 +94,11 @@ class Fit:
         start: weights to begin with instead of drawn ones.
         objective_start: the losses' own parameters to begin with.
         freeze: names of parts of the model that do not learn.
+        tuning: encoders that learn with the model; None = the model alone learns, on the table.
+
+    Attributes:
+        fusion: the model that takes features.
+        model: what is fitted: the same, or encoders and it together.
     """
 
     def __init__(
@@ -105,26 +115,32 @@ class Fit:
         start: Mapping[str, Tensor] | None = None,
         objective_start: Mapping[str, Tensor] | None = None,
         freeze: Sequence[str] = (),
+        tuning: Finetuning | None = None,
     ) -> None:
         self.options, self.seed = options, seed
         self.epochs = options.epochs if epochs is None else epochs
         self.classes = blueprint.classes
         self.device = next(iter(table.modalities.values())).values.device
-        self._table = table
+        self._table, self._tuning = table, tuning
         feeder = training_feeder(table, train)
         targets = _to(train.targets, self.device)
         self.dev = dev if dev is not None and len(dev) else None
         spec = ModelSpec(table.dims, len(blueprint.classes))
-        self.model = build_model(blueprint.model, blueprint.model_options, spec, seed)
+        self.fusion = build_model(blueprint.model, blueprint.model_options, spec, seed)
         if start is not None:
-            self.model.load_state_dict(dict(start))
-        self.model.to(self.device)
-        self.model.fit_normalisation(feeder.statistics_batch())
-        frozen = freeze_parts(self.model, freeze)
-        feeder.condense(self.model)
+            self.fusion.load_state_dict(dict(start))
+        self.fusion.to(self.device)
+        if tuning is None or start is None:
+            self.fusion.fit_normalisation(feeder.statistics_batch())
+        frozen = freeze_parts(self.fusion, freeze)
+        self.model = self.fusion if tuning is None else tuning.network(self.fusion)
+        if tuning is None:
+            feeder.condense(self.fusion)
+        else:
+            feeder = tuning.feeder(train.rows)
         if self.dev is not None:
-            self._dev_feeder = Feeder(table, self.dev.rows)
-            self._dev_feeder.condense(self.model)
+            self._dev_feeder = self.feeder(self.dev.rows)
+            self._dev_feeder.condense(self.fusion)
             self._dev_targets = _to(self.dev.targets, self.device)
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
         if objective_start is not None:
@@ -176,21 +192,38 @@ class Fit:
                 if checkpoint is not None and (keep_end if self.outcome.finished else due):
                     self._save(checkpoint)
                     saved = time.monotonic()
-        if self._best_state:
-            self.model.load_state_dict(self._best_state)
+        if not self._best_state:
+            with self.stepper.averaged():
+                self._best_state = _copy(kept_state(self.model))
+        put_state(self.model, self._best_state)
+        if isinstance(self.model, FinetuneNetwork):
+            self.model.merge()
         self.model.eval()
         return self.outcome
 
+    def feeder(self, rows: Tensor) -> Feeder:
+        """Feed rows of the table to `model`, as they are when nothing is learned."""
+        if self._tuning is None:
+            return Feeder(self._table, rows)
+        return self._tuning.feeder(rows)
+
     def judge(self, part: Part) -> Recognised:
         """Give logits, weights and the loss of items of train or dev."""
-        feeder, targets = Feeder(self._table, part.rows), _to(part.targets, self.device)
-        return recognise(self.model, feeder, self.objective, targets)
+        targets = _to(part.targets, self.device)
+        return recognise(self.model, self.feeder(part.rows), self.objective, targets)
+
+    def learnt(self) -> dict[str, dict[str, Tensor]]:
+        """Give modality -> weights of its encoder that were learned; after `run`."""
+        if isinstance(self.model, FinetuneNetwork):
+            return self.model.encoder_states()
+        return {}
 
     def look(self) -> tuple[Recognised, Tensor] | None:
         """Give what the model says of dev just now, extras too, and dev's labels on the CPU."""
         if self.dev is None:
             return None
-        seen = recognise(self.model, self._dev_feeder, extras=True)
+        with self.stepper.averaged():
+            seen = recognise(self.model, self._dev_feeder, extras=True)
         return seen, self._dev_targets.labels.cpu()
 
     def _epoch(self) -> Row:
@@ -198,9 +231,10 @@ class Fit:
         row: Row = {"epoch": outcome.epoch + 1, **self.stepper.epoch(outcome.epoch)}
         outcome.epoch += 1
         if self.dev is not None:
-            found = self._judge_dev()
-            row |= {f"dev_{name}": value for name, value in found.items()}
-            self._compare(better_is_higher(found, self.options.monitor))
+            with self.stepper.averaged():
+                found = self._judge_dev()
+                row |= {f"dev_{name}": value for name, value in found.items()}
+                self._compare(better_is_higher(found, self.options.monitor))
         else:
             outcome.best_epoch = outcome.epoch
         self.stepper.judged(float(row.get("dev_loss", row["loss"]) or 0.0))
@@ -227,14 +261,13 @@ class Fit:
         if outcome.best is None or score > outcome.best or last_counts:
             outcome.best, outcome.best_epoch, outcome.waiting = score, outcome.epoch, 0
             if not last_counts:
-                state = self.model.state_dict()
-                self._best_state = {name: part.clone() for name, part in state.items()}
+                self._best_state = _copy(kept_state(self.model))
         else:
             outcome.waiting += 1
 
     def _save(self, path: Path) -> None:
         parts = {
-            "model": self.model.state_dict(),
+            "model": kept_state(self.model),
             "best": self._best_state,
             "objective": self.objective.state_dict(),
             "stepper": self.stepper.state(),
@@ -251,12 +284,16 @@ class Fit:
             return
         tensors, note = loaded
         self.outcome = Outcome(**note)
-        self.model.load_state_dict(under("model", tensors))
+        put_state(self.model, under("model", tensors))
         self.objective.load_state_dict(under("objective", tensors))
         self._best_state = {n: p.to(self.device) for n, p in under("best", tensors).items()}
         if not self.outcome.finished:
             self.stepper.restore(under("stepper", tensors))
             _set_random_state(under("random", tensors))
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: part.detach().clone() for name, part in state.items()}
 
 
 def _objective(

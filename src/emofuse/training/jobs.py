@@ -16,9 +16,7 @@ from emofuse.features.table import FeatureTable
 from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json, write_json, write_text
 from emofuse.training.checkpoint import load_state, save_state
-from emofuse.training.feeder import Feeder
 from emofuse.training.fit import Fit
-from emofuse.training.judge import recognise
 from emofuse.training.parts import Part
 from emofuse.training.repeatable import repeatable, threads
 from emofuse.training.steppers import Row
@@ -29,6 +27,7 @@ from emofuse.training.watch import Watch
 __all__ = ["Job", "JobResult", "make_jobs", "run_job"]
 
 RESULT, MODEL, OUTPUTS = "result.json", "model.safetensors", "outputs.safetensors"
+ENCODER = "encoder-"
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,15 @@ class Job:
         loaded = load_state(self.folder / MODEL)
         return {} if loaded is None else loaded[0]
 
+    def learnt(self) -> dict[str, Mapping[str, Tensor]]:
+        """Read modality -> the weights of its encoder that were learned."""
+        found: dict[str, Mapping[str, Tensor]] = {}
+        for path in sorted(self.folder.glob(f"{ENCODER}*.safetensors")):
+            loaded = load_state(path)
+            if loaded is not None:
+                found[path.stem.removeprefix(ENCODER)] = loaded[0]
+        return found
+
 
 @dataclass(frozen=True)
 class JobResult:
@@ -83,16 +91,21 @@ class JobResult:
     weights: Mapping[str, Tensor]
 
 
+def slug(name: str) -> str:
+    """Turn the name of a fold into that of a folder."""
+    return re.sub(r"[^\w.=+-]+", "-", name, flags=re.ASCII).strip("-.")[:60] or "fold"
+
+
 def make_jobs(folds: tuple[Fold, ...], seeds: tuple[int, ...], folder: Path) -> list[Job]:
     """Give every fold with every seed, in order; names of folders are unique."""
     slugs: list[str] = []
     for fold in folds:
-        slug = re.sub(r"[^\w.=+-]+", "-", fold.name, flags=re.ASCII).strip("-.")[:60] or "fold"
-        taken = sum(other.split("~")[0].lower() == slug.lower() for other in slugs)
-        slugs.append(f"{slug}~{taken + 1}" if taken else slug)
+        name = slug(fold.name)
+        taken = sum(other.split("~")[0].lower() == name.lower() for other in slugs)
+        slugs.append(f"{name}~{taken + 1}" if taken else name)
     return [
-        Job(fold, seed, folder / f"{slug}-{seed}")
-        for fold, slug in zip(folds, slugs, strict=True)
+        Job(fold, seed, folder / f"{name}-{seed}")
+        for fold, name in zip(folds, slugs, strict=True)
         for seed in seeds
     ]
 
@@ -142,13 +155,14 @@ def _run(
         watch=None if watch is None else shown,
     )
     if watch is not None:
-        _show_best(watch, trained, table, dev)
+        _show_best(watch, trained, dev)
         watch.close()
-    feeder = Feeder(table.to(trainer.device), test_rows)
-    seen = recognise(trained.model, feeder)
+    seen = trained.recognise(test_rows)
     outputs = {"logits": seen.logits, **{f"w:{n}": part for n, part in seen.weights.items()}}
     save_state(job.folder / OUTPUTS, outputs, {"fold": job.fold.name, "seed": job.seed})
     save_state(job.folder / MODEL, trained.model.state_dict(), {"seed": job.seed})
+    for modality, state in trained.learnt.items():
+        save_state(job.folder / f"{ENCODER}{modality}.safetensors", state, {"seed": job.seed})
     _write_history(job, trained)
     write_json(job.folder / RESULT, _note(job, trained))
     for pattern in ("select.json", "fit*.safetensors", "refit*.safetensors"):
@@ -196,10 +210,9 @@ def _watch(job: Job, trainer: Trainer) -> Watch:
     return Watch(options.tracking, place, blueprint.classes)
 
 
-def _show_best(watch: Watch, trained: Trained, table: FeatureTable, dev: Part | None) -> None:
+def _show_best(watch: Watch, trained: Trained, dev: Part | None) -> None:
     """Show the model that was kept, on dev where there is one; after a refit it has seen dev."""
     if dev is None or not len(dev) or trained.dev is None:
         return
-    device = next(trained.model.parameters()).device
-    seen = recognise(trained.model, Feeder(table.to(device), dev.rows), extras=True)
+    seen = trained.recognise(dev.rows, extras=True)
     watch.best(trained.epochs, {"dev_score": trained.dev}, seen, dev.targets.labels.cpu())

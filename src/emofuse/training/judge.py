@@ -12,6 +12,7 @@ from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
 from emofuse.models.contract import EmotionOutput, FusionModel
 from emofuse.training.feeder import Feeder
+from emofuse.training.memory import halving
 
 __all__ = ["Recognised", "better_is_higher", "judge", "recognise"]
 
@@ -59,8 +60,12 @@ def recognise(
     weights: dict[str, list[Tensor]] = {name: [] for name in model.spec.dims}
     told: dict[str, list[Tensor]] = {}
     loss = 0.0
-    for items in feeder.in_order(batch_size):
-        output = model(feeder.batch(items))
+
+    def look(items: Tensor) -> tuple[Tensor, EmotionOutput]:
+        return items, model(feeder.batch(items))
+
+    batches = (found for one in feeder.in_order(batch_size) for found in halving(look, one))
+    for items, output in batches:
         order.append(items)
         logits.append(output.logits.float())
         for name, parts in weights.items():

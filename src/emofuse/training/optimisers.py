@@ -15,6 +15,8 @@ from emofuse.training.schedule import Plateau, cycled_momentum, schedule_factor
 __all__ = ["Optimisers"]
 
 ADAM = ("adamw", "adam")
+RateGroup = tuple[Sequence[nn.Parameter], float]
+"""Parameters, and the share of the trainer's rate that they learn at."""
 
 
 class Optimisers:
@@ -22,20 +24,22 @@ class Optimisers:
 
     Args:
         options: which, and their rates.
-        model: parameters of the model that learn.
+        model: parameters of the model that learn, in groups, each with its share of the rate.
         objective: parameters of the losses that learn.
     """
 
     def __init__(
         self,
         options: TrainerOptions,
-        model: Sequence[nn.Parameter],
+        model: Sequence[RateGroup],
         objective: Sequence[nn.Parameter],
     ) -> None:
         self.options = options
         self.plateau = Plateau(options.factor, options.plateau_patience)
         self._apart = options.objective_learning_rate is not None and bool(objective)
-        self.main = _make(options, model if self._apart else [*model, *objective])
+        first, *others = model
+        together = ([*first[0], *(() if self._apart else objective)], first[1])
+        self.main = _make(options, [together, *others])
         self.extra: torch.optim.Optimizer | None = None
         if self._apart:
             self.extra = torch.optim.Adam(objective, lr=options.objective_learning_rate or 0.0)
@@ -56,7 +60,7 @@ class Optimisers:
             factor = schedule_factor(options.schedule, done, options.warmup, options.rise)
         rate = options.learning_rate * factor
         for group in self.main.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
             if options.cycle_momentum and options.schedule == "onecycle":
                 group["betas"] = (cycled_momentum(done, options.rise), group["betas"][1])
         if self.extra is not None:
@@ -97,13 +101,15 @@ class Optimisers:
         return (self.main,) if self.extra is None else (self.main, self.extra)
 
 
-def _make(options: TrainerOptions, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim >= 2]},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+def _make(options: TrainerOptions, parts: Sequence[RateGroup]) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = []
+    for parameters, share in parts:
+        groups += [
+            {"params": [p for p in parameters if p.ndim >= 2], "share": share},
+            {"params": [p for p in parameters if p.ndim < 2], "share": share, "weight_decay": 0.0},
+        ]
     kept = [group for group in groups if group["params"]]
-    device = next((p.device.type for p in parameters), "cpu")
+    device = next((p.device.type for group in kept for p in group["params"]), "cpu")
     common: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
     if options.optimiser == "sgd":
         # Fused SGD stops at a parameter that gets its first gradient later than another one.

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from emofuse.errors import nearest_hint
+from emofuse.manifest import Modality
 from emofuse.options import Options
+from emofuse.training.finetune_options import AdaptMore, Frozen, Kind, LoraOptions, stage_mistake
 from emofuse.training.trackers import TRACKERS
 
 __all__ = ["Monitor", "SelectOptions", "StageOptions", "TrainerOptions"]
@@ -17,6 +19,8 @@ __all__ = ["Monitor", "SelectOptions", "StageOptions", "TrainerOptions"]
 Monitor = Literal["ua", "wa", "wf1", "mf1", "loss"]
 Positive = Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(gt=0.0, lt=1.0)]
+Schedule = Literal["constant", "cosine", "linear", "onecycle", "step", "plateau"]
 
 
 class SelectOptions(Options):
@@ -50,27 +54,83 @@ class SelectOptions(Options):
         return [dict(zip(given, one, strict=True)) for one in product(*given.values())]
 
 
-Schedule = Literal["constant", "cosine", "linear", "onecycle", "step", "plateau"]
-
-
 class StageOptions(Options):
     """One stage of a training; a key left out is as the trainer says.
 
     Attributes:
         name: what to call it in the history.
+        kind: ``features`` fits the model on cached features; ``finetune`` fits encoders and model
+            together from raw audio and text; ``adapt`` adapts encoders on the fold's train part
+            before anything else, and the later stages take the features of the adapted ones.
         epochs: most passes over the training items.
         freeze: parts of the model that do not learn and stay in evaluation mode: module names such
             as ``vggish``, or the beginning of such names.
-        learning_rate, weight_decay, schedule, patience: as in `TrainerOptions`.
+        learning_rate, weight_decay, schedule, patience, batch_size, precision, accumulate, ema: as
+            in `TrainerOptions`. With ``adapt``: as in `AdaptOptions`.
+        encoders: ``adapt``, ``finetune``: modalities whose encoders learn; empty = all of them
+            that can.
+        freeze_layers: ``adapt``, ``finetune``: so many of their lowest transformer layers stay as
+            they are, in evaluation mode, and so does all that lies below the first. One number, or
+            one a modality. ``finetune``: 0 unless told; ``adapt``: the lower half.
+        encoder_learning_rate: ``finetune``: of the encoders' uppermost layer; None = the model's.
+        layer_decay: ``finetune``: each layer learns at this share of the rate of the one above.
+        lora: ``finetune``: low-rank updates in the place of whole weights (extra ``lora``).
+        gradient_checkpointing: ``finetune``: as in `TrainerOptions`.
+        objective: ``adapt``: ``contrastive`` or ``supervised``.
+        adapt: ``adapt``: its other options.
     """
 
     name: str = Field(min_length=1, max_length=40, pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    kind: Kind = "features"
     epochs: int | None = Field(default=None, ge=1, le=1_000_000)
     freeze: tuple[str, ...] = ()
     learning_rate: Positive | None = None
     weight_decay: NotNegative | None = None
     schedule: Schedule | None = None
     patience: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    precision: Literal["no", "bf16"] | None = None
+    accumulate: int | None = Field(default=None, ge=1, le=100_000)
+    ema: Decay | None = None
+    encoders: tuple[Modality, ...] = ()
+    freeze_layers: Frozen | None = None
+    encoder_learning_rate: Positive | None = None
+    layer_decay: float | None = Field(default=None, gt=0.0, le=1.0)
+    lora: LoraOptions | None = None
+    gradient_checkpointing: bool | None = None
+    objective: Literal["contrastive", "supervised"] = "contrastive"
+    adapt: AdaptMore = AdaptMore()
+
+    @model_validator(mode="after")
+    def _all_read(self) -> Self:
+        empty = {name: field.default for name, field in type(self).model_fields.items()}
+        given = {name: one for name in empty if (one := getattr(self, name)) != empty[name]}
+        mistake = stage_mistake(self.kind, given)
+        if mistake is not None:
+            raise ValueError(f"stage {self.name!r}: {mistake}")
+        return self
+
+    def frozen_layers(self, modality: str) -> int | None:
+        """Lowest layers of an encoder that stay; None where nothing is said."""
+        if isinstance(self.freeze_layers, dict):
+            known: dict[str, int] = {str(name): one for name, one in self.freeze_layers.items()}
+            return known.get(modality)
+        return self.freeze_layers
+
+
+IN_FORCE = (
+    "epochs",
+    "learning_rate",
+    "weight_decay",
+    "schedule",
+    "patience",
+    "batch_size",
+    "precision",
+    "accumulate",
+    "ema",
+    "gradient_checkpointing",
+)
+"""Keys of a stage that take the place of the trainer's."""
 
 
 class TrainerOptions(Options):
@@ -97,6 +157,14 @@ class TrainerOptions(Options):
         warmup: share of the steps over which the rate first rises from 0.
         clip: largest norm of the gradient; None = as it comes.
         precision: ``no`` or ``bf16`` (autocast).
+        accumulate: so many batches make one step: the gradient is that of one batch of all their
+            items (for losses that are means over items).
+        ema: decay of an exponential moving average of the weights, which is then what is judged
+            and kept; None = the weights themselves.
+        gradient_checkpointing: compute the encoders' activations twice and keep none (stages of
+            kind ``finetune``).
+        batch_frames: most padded frames of a batch of raw audio and text (stages of kind
+            ``finetune``); long utterances then come in smaller batches. None = no limit.
         sampler: ``shuffle`` (each item once an epoch) or ``balanced`` (as many draws with
             replacement, every class equally likely).
         drop_last: leave out a last batch that is not full (never the only one).
@@ -140,6 +208,10 @@ class TrainerOptions(Options):
     warmup: float = Field(default=0.0, ge=0.0, lt=1.0)
     clip: Positive | None = 5.0
     precision: Literal["no", "bf16"] = "no"
+    accumulate: int = Field(default=1, ge=1, le=100_000)
+    ema: Decay | None = None
+    gradient_checkpointing: bool = False
+    batch_frames: int | None = Field(default=None, ge=1)
     sampler: Literal["shuffle", "balanced"] = "shuffle"
     drop_last: bool = False
     objective_learning_rate: Positive | None = None
@@ -191,6 +263,13 @@ class TrainerOptions(Options):
             raise ValueError("stages go with neither select nor lbfgs")
         if self.deterministic and self.threads > 1:
             raise ValueError("deterministic goes with threads 1")
+        order = [("adapt", "features", "finetune").index(stage.kind) for stage in self.stages]
+        if order != sorted(order) or (order and order[-1] == 0):
+            raise ValueError(
+                "stages come in the order adapt, features, finetune, and the last fits the model"
+            )
+        if self.optimiser == "lbfgs" and (self.accumulate > 1 or self.ema is not None):
+            raise ValueError("accumulate and ema go with optimisers that take batches, not lbfgs")
         if self.cycle_momentum and (self.schedule, self.optimiser) not in (
             ("onecycle", "adamw"),
             ("onecycle", "adam"),
@@ -201,11 +280,26 @@ class TrainerOptions(Options):
     @property
     def total_epochs(self) -> int:
         """Most passes over the training items, over all stages."""
-        return sum(stage.epochs or self.epochs for stage in self.stages) or self.epochs
+        return sum(stage.epochs or self.epochs for stage in self.fitted) or self.epochs
+
+    @property
+    def fitted(self) -> tuple[StageOptions, ...]:
+        """The stages that fit the model: all but those that adapt encoders beforehand."""
+        return tuple(stage for stage in self.stages if stage.kind != "adapt")
+
+    @property
+    def adapted(self) -> tuple[StageOptions, ...]:
+        """The stages that adapt encoders."""
+        return tuple(stage for stage in self.stages if stage.kind == "adapt")
+
+    @property
+    def finetuned(self) -> bool:
+        """Whether some stage fits encoders and model together."""
+        return any(stage.kind == "finetune" for stage in self.stages)
 
     def for_stage(self, stage: StageOptions) -> Self:
         """Give the options in force in a stage."""
-        given = stage.model_dump(exclude_none=True, exclude={"name", "freeze"})
+        given = {name: one for name in IN_FORCE if (one := getattr(stage, name)) is not None}
         return self.model_copy(update=given)
 
     def dropout_for(self, modalities: int) -> float:

@@ -161,6 +161,12 @@ class Recipe(Options):
     @model_validator(mode="after")
     def _whole(self) -> Self:
         check_augmentation(self.augment, self.encoders, self.trainer.optimiser)
+        learns = [stage.name for stage in self.trainer.stages if stage.kind != "features"]
+        if learns and (self.augment.makes_views or self.augment.specaugment):
+            raise ValueError(
+                f"augment changes features of a fixed encoder; stage {learns[0]!r} learns the "
+                "encoder: set augment.policy=off, augment.specaugment and augment.word_dropout off"
+            )
         wrong = [seed for seed in self.seeds if not 0 <= seed < 1 << 32]
         if wrong:
             raise ValueError(f"seed {wrong[0]} is outside 0 to {(1 << 32) - 1}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from emofuse.training.adapted import check_adapted
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.fit import Blueprint
+from emofuse.training.fold_encoders import check_stages, rounds
 from emofuse.training.folder import claim, environment, keep_or_compare, locked
 from emofuse.training.jobs import Job, make_jobs
-from emofuse.training.parallel import Task, run_tasks
+from emofuse.training.parallel import Task, TaskHook, run_tasks
 from emofuse.training.recipe import Recipe
 from emofuse.training.repeatable import repeatable
 from emofuse.training.steppers import Row
@@ -77,6 +78,7 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         if (folder / "metrics.json").exists():
             return Run(folder, recipe, read_json(folder / "metrics.json"))
         prepare(recipe.trainer.tracking, folder, folder.resolve().name)
+        check_stages(recipe)
         manifest = load_manifest(recipe)
         protocol, folds = make_folds(manifest, recipe.protocol)
         found = audit(manifest, protocol, folds, progress=progress)
@@ -122,7 +124,16 @@ def _train_all(
         )
     tasks = [Task(job, *data.parts(job.fold), data.test_rows(job.fold)) for job in jobs]
     hook = _Teller(progress, tasks, recipe.trainer.total_epochs)
-    run_tasks(tasks, blueprint, recipe.trainer, data.table, hook)
+    for group, start in rounds(recipe, data, jobs, folder, progress):
+        first = jobs.index(group[0])
+        told = _shifted(hook, first)
+        there = tasks[first : first + len(group)]
+        run_tasks(there, replace(blueprint, raw=start.raw), recipe.trainer, start.table, told)
+
+
+def _shifted(hook: TaskHook, first: int) -> TaskHook:
+    """Tell a hook of tasks that are counted from ``first``."""
+    return lambda place, phase, row: hook(first + place, phase, row)
 
 
 class _Teller:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,13 +16,19 @@ from emofuse.errors import TrainingError
 from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
 from emofuse.models.contract import Batch, FusionModel
+from emofuse.training.checkpoint import under
+from emofuse.training.ema import Average
 from emofuse.training.feeder import Feeder, hide_modalities
+from emofuse.training.finetune_network import rate_groups
+from emofuse.training.memory import cut, too_large
 from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
 
 __all__ = ["Row", "Stepper", "Work", "make_stepper"]
 
 Row = dict[str, float | int | str | None]
+Passed = tuple[int, Tensor, list[Tensor]]
+"""Items of a pass, its loss, and the value of each term."""
 LBFGS_ITERATIONS = 20
 """Iterations of L-BFGS that make one row of the history."""
 
@@ -58,6 +64,10 @@ class Work:
         for part in self.frozen:
             part.eval()
 
+    def learning(self) -> dict[str, nn.Parameter]:
+        """The model's parameters that are learned, by name."""
+        return {name: one for name, one in self.model.named_parameters() if one.requires_grad}
+
     def parameters(self) -> list[nn.Parameter]:
         """Everything that is learned, the objective's own parameters included."""
         both = [*self.model.parameters(), *self.objective.parameters()]
@@ -81,6 +91,12 @@ class Stepper(Protocol):
     def judged(self, loss: float) -> None:
         """Hear the dev loss of the epoch (the training loss where there is no dev)."""
 
+    def averaged(self) -> AbstractContextManager[object]:
+        """Let the model have, inside the block, the weights that count."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what a reader of the numbers should know."""
+
     def state(self) -> dict[str, Tensor]:
         """Everything needed to go on after this epoch, beside the weights."""
 
@@ -94,7 +110,7 @@ def make_stepper(work: Work) -> Stepper:
 
 
 class _Batches:
-    """A gradient step a batch, in shuffled or class-balanced order."""
+    """A gradient step a batch or a group of batches, in shuffled or class-balanced order."""
 
     resumable = True
 
@@ -106,9 +122,13 @@ class _Batches:
         self.parameters = work.parameters()
         self.optimisers = Optimisers(
             work.options,
-            [one for one in work.model.parameters() if one.requires_grad],
+            rate_groups(work.model),
             [one for one in work.objective.parameters() if one.requires_grad],
         )
+        decay = work.options.ema
+        self.average = None if decay is None else Average(work.learning(), decay)
+        self.most: int | None = None
+        """Most items of a pass that fit into memory; None where all do."""
 
     def epoch(self, number: int) -> Row:
         work = self.work
@@ -118,17 +138,20 @@ class _Batches:
         losses: list[Tensor] = []
         norms: list[Tensor] = []
         terms: list[list[Tensor]] = []
+        sizes: list[float] = []
         rate = 0.0
-        for place, items in enumerate(batches):
+        for place in range(0, len(batches), work.options.accumulate):
             done = (number + place / len(batches)) / work.options.epochs
             rate = self.optimisers.set_rate(number, done)
-            loss, values, norm = self._step(items)
-            losses.append(loss)
-            terms.append(values)
+            passed, norm = self._step(batches[place : place + work.options.accumulate])
+            for items, loss, values in passed:
+                sizes.append(float(items))
+                losses.append(loss)
+                terms.append(values)
             norms += [] if norm is None else [norm]
         _check(losses, number, rate)
-        sizes = torch.tensor([float(len(items)) for items in batches])
-        shares = (sizes / sizes.sum()).to(losses[0].device)
+        counts = torch.tensor(sizes)
+        shares = (counts / counts.sum()).to(losses[0].device)
         row: Row = {"learning_rate": rate, "loss": float(torch.stack(losses) @ shares)}
         if len(work.objective.names) > 1:
             means = shares @ torch.stack([torch.stack(values) for values in terms])
@@ -149,31 +172,76 @@ class _Batches:
         full = [items for items in batches if len(items) == size]
         return full if work.options.drop_last and full else batches
 
-    def _step(self, items: Tensor) -> tuple[Tensor, list[Tensor], Tensor | None]:
+    def _step(self, group: list[Tensor]) -> tuple[list[Passed], Tensor | None]:
+        """Take one step on all items of some batches.
+
+        Where memory runs out, the step begins anew with halves of the largest part.
+        """
         work = self.work
-        batch = hide_modalities(work.feeder.batch(items), work.hidden_share, self.hiding)
-        with work.autocast():
-            loss, values = work.objective(work.model(batch), work.targets.take(items))
-        self.optimisers.zero_grad()
-        work.accelerator.backward(loss)
+        while True:
+            parts = [part for items in group for part in cut(items, self.most)]
+            before = torch.get_rng_state(), self.hiding.get_state()
+            self.optimisers.zero_grad()
+            try:
+                passed = self._pass(parts)
+                break
+            except (RuntimeError, MemoryError) as error:
+                largest = max(len(part) for part in parts)
+                too_large(error, largest)
+                self.most = largest // 2
+                torch.set_rng_state(before[0])
+                self.hiding.set_state(before[1])
         norm: Tensor | None = None
         limit = work.options.clip or (math.inf if work.options.tracking else None)
         if limit is not None:
             norm = work.accelerator.clip_grad_norm_(self.parameters, limit)
         self.optimisers.step()
-        return loss.detach(), list(values.values()), norm
+        if self.average is not None:
+            self.average.update()
+        return passed, norm
+
+    def _pass(self, parts: list[Tensor]) -> list[Passed]:
+        """Add up the gradient of the mean loss over all items, a part of them at a time."""
+        work = self.work
+        total = sum(len(items) for items in parts)
+        passed: list[Passed] = []
+        for items in parts:
+            batch = work.feeder.drawn(items, work.hidden_share, self.hiding)
+            with work.autocast():
+                loss, values = work.objective(work.model(batch), work.targets.take(items))
+            share = len(items) / total
+            work.accelerator.backward(loss if len(parts) == 1 else loss * share)
+            passed.append((len(items), loss.detach(), list(values.values())))
+        return passed
 
     def judged(self, loss: float) -> None:
         self.optimisers.judged(loss)
 
+    def averaged(self) -> AbstractContextManager[object]:
+        return nullcontext() if self.average is None else self.average.applied()
+
+    def notes(self) -> tuple[str, ...]:
+        if self.most is None:
+            return ()
+        cut_to = f"batches were cut into parts of at most {self.most} utterances"
+        return (f"out of memory: {cut_to}, whose gradients were added up",)
+
     def state(self) -> dict[str, Tensor]:
-        orders = {"order": self.order.get_state(), "hiding": self.hiding.get_state()}
-        return self.optimisers.state() | orders
+        found = {"order": self.order.get_state(), "hiding": self.hiding.get_state()}
+        if self.average is not None:
+            found |= {f"average.{name}": one for name, one in self.average.state().items()}
+        if self.most is not None:
+            found["most"] = torch.tensor(self.most)
+        return self.optimisers.state() | found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         self.optimisers.restore(tensors)
         self.order.set_state(tensors["order"])
         self.hiding.set_state(tensors["hiding"])
+        if self.average is not None:
+            self.average.restore(under("average", tensors))
+        if "most" in tensors:
+            self.most = int(tensors["most"])
 
 
 def _check(losses: list[Tensor], epoch: int, rate: float) -> None:
@@ -238,6 +306,12 @@ class _Whole:
 
     def judged(self, loss: float) -> None:
         del loss
+
+    def averaged(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    def notes(self) -> tuple[str, ...]:
+        return ()
 
     def state(self) -> dict[str, Tensor]:
         return {}

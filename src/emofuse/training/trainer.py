@@ -13,8 +13,10 @@ from torch import Tensor
 from emofuse.errors import FeatureError, OptionError
 from emofuse.features.table import FeatureTable
 from emofuse.models.contract import FusionModel
+from emofuse.training.finetune import Finetuning, Learnt, WaveShelf
 from emofuse.training.fit import Blueprint, Fit
-from emofuse.training.options import TrainerOptions
+from emofuse.training.judge import Recognised, recognise
+from emofuse.training.options import StageOptions, TrainerOptions
 from emofuse.training.parts import Part
 from emofuse.training.selection import Choice, choose
 from emofuse.training.steppers import Row
@@ -32,13 +34,15 @@ class Trained:
     """A fitted model and how it came about.
 
     Attributes:
-        model: in evaluation mode, on the device it was trained on.
+        model: takes features; in evaluation mode, on the device it was trained on.
         dev: the monitored metric within train and dev, more is better; None where nothing was held
             out.
         epochs: epochs it was trained for.
         chosen: hyper-parameters that were chosen.
         history: one row an epoch, each with its phase.
         notes: what a reader of the numbers should know.
+        learnt: modality -> weights of its encoder that were learned, by their names in its folder.
+        fit: the last fit: what it fitted, and the feeder of it.
     """
 
     model: FusionModel
@@ -47,6 +51,12 @@ class Trained:
     chosen: Mapping[str, float]
     history: tuple[Row, ...]
     notes: tuple[str, ...]
+    learnt: Learnt
+    fit: Fit
+
+    def recognise(self, rows: Tensor, *, extras: bool = False) -> Recognised:
+        """Recognise rows of the table, from raw audio and text where encoders were learned."""
+        return recognise(self.fit.model, self.fit.feeder(rows), extras=extras)
 
 
 class Trainer:
@@ -62,6 +72,7 @@ class Trainer:
         self.options = options
         self.accelerator = Accelerator(cpu=options.device == "cpu" and not _has_accelerator())
         self.device = _device(options.device, self.accelerator)
+        self._shelf = WaveShelf()
 
     def fit(
         self,
@@ -117,13 +128,16 @@ class Trainer:
             limits = [one.outcome.epoch for one in fits]
         if best is None:
             notes.append("no dev part: nothing was held out, the last epoch counts")
+        notes += dict.fromkeys(note for one in fits for note in one.stepper.notes())
         return Trained(
-            fits[-1].model,
+            fits[-1].fusion,
             best,
             sum(limits or ()) or fits[-1].outcome.epoch,
             choice.values,
             tuple(told.history),
             tuple(notes),
+            fits[-1].learnt(),
+            fits[-1],
         )
 
     def _stages(
@@ -141,7 +155,7 @@ class Trainer:
     ) -> list[Fit]:
         """Fit every stage, each from the best weights of the last; without stages, fit once."""
         fits: list[Fit] = []
-        for place, stage in enumerate(options.stages or (None,)):
+        for place, stage in enumerate(options.fitted or (None,)):
             fit = self._fit(
                 table,
                 train,
@@ -150,9 +164,9 @@ class Trainer:
                 seed=seed,
                 epochs=None if limits is None else limits[place],
                 after=fits[-1] if fits else None,
-                freeze=() if stage is None else stage.freeze,
+                stage=stage,
             )
-            last = place + 1 >= len(options.stages)
+            last = place + 1 >= len(options.fitted)
             told.run(fit, phase, None if stage is None else stage.name, keep_end or not last)
             fits.append(fit)
         return fits
@@ -168,8 +182,13 @@ class Trainer:
         epochs: int | None = None,
         start: Mapping[str, Tensor] | None = None,
         after: Fit | None = None,
-        freeze: Sequence[str] = (),
+        stage: StageOptions | None = None,
     ) -> Fit:
+        tuning: Finetuning | None = None
+        if stage is not None and stage.kind == "finetune":
+            tuning = self._tuning(
+                stage, options, table, {} if after is None else after.learnt(), seed
+            )
         return Fit(
             self.blueprint,
             options,
@@ -179,9 +198,35 @@ class Trainer:
             seed=seed,
             accelerator=self.accelerator,
             epochs=epochs,
-            start=start if after is None else after.model.state_dict(),
+            start=start if after is None else after.fusion.state_dict(),
             objective_start=None if after is None else after.objective.state_dict(),
-            freeze=freeze,
+            freeze=() if stage is None else stage.freeze,
+            tuning=tuning,
+        )
+
+    def _tuning(
+        self,
+        stage: StageOptions,
+        options: TrainerOptions,
+        table: FeatureTable,
+        learnt: Learnt,
+        seed: int,
+    ) -> Finetuning:
+        raw = self.blueprint.raw
+        if raw is None:
+            raise OptionError(
+                f"stage {stage.name!r} learns encoders from raw audio and text; only features are "
+                "at hand here"
+            )
+        return Finetuning(
+            stage,
+            options,
+            raw,
+            table,
+            learnt=learnt,
+            shelf=self._shelf,
+            seed=seed,
+            device=self.device,
         )
 
     def _choose(
