@@ -13,6 +13,8 @@ from emofuse.storage import sha256_text
 __all__ = [
     "VERSION",
     "Band",
+    "Clip",
+    "Codec",
     "Colour",
     "Draw",
     "Echo",
@@ -24,6 +26,11 @@ __all__ = [
     "Speed",
     "Step",
     "Stretch",
+    "Talker",
+    "Telephone",
+    "Truncate",
+    "Voices",
+    "steps_digest",
 ]
 
 VERSION = 1  # raised when the same record gives other samples
@@ -76,6 +83,8 @@ class Noise(Options):
         file: path below the noise folder, with ``/``.
         sha256: hash of the file, its first 16 hexadecimal digits.
         offset: where in the file it starts, a share of its length; a short file is looped.
+        by: the signal's power is that of the ``whole`` utterance, or that of its ``active`` speech
+            (see `augment.activity`).
     """
 
     kind: Literal["noise"] = "noise"
@@ -86,6 +95,39 @@ class Noise(Options):
     file: str | None = None
     sha256: str | None = None
     offset: float = Field(default=0.0, ge=0.0, lt=1.0)
+    by: Literal["whole", "active"] = "whole"
+
+
+class Talker(Options):
+    """One voice of a babble.
+
+    Attributes:
+        file: path below the folder of voices, with ``/``.
+        sha256: hash of the file, its first 16 hexadecimal digits.
+        start, end: seconds, where the utterance is a slice of its file.
+        offset: where in the utterance it starts, a share of its length; it is looped.
+    """
+
+    file: str
+    sha256: str
+    start: float | None = None
+    end: float | None = None
+    offset: float = Field(default=0.0, ge=0.0, lt=1.0)
+
+
+class Voices(Options):
+    """Babble of recorded utterances, each voice equally loud, laid over.
+
+    Attributes:
+        talkers: the voices.
+        snr: decibels between the signal's power and the babble's.
+        by: as in `Noise`.
+    """
+
+    kind: Literal["voices"] = "voices"
+    talkers: tuple[Talker, ...] = Field(min_length=1)
+    snr: float = Field(ge=-60.0, le=120.0)
+    by: Literal["whole", "active"] = "active"
 
 
 class Reverb(Options):
@@ -142,9 +184,82 @@ class Band(Options):
     gain: float = Field(ge=0.0, le=100.0)
 
 
+class Telephone(Options):
+    """A telephone line: band-pass, 8 kHz, and the 8-bit companding of ITU-T G.711.
+
+    Attributes:
+        law: ``mu`` (North America, Japan), ``a`` (elsewhere), or ``linear``: the band alone.
+        low, high: hertz.
+    """
+
+    kind: Literal["telephone"] = "telephone"
+    law: Literal["mu", "a", "linear"] = "mu"
+    low: float = Field(default=300.0, gt=0.0)
+    high: float = Field(default=3400.0, gt=0.0, lt=4000.0)
+
+
+class Codec(Options):
+    """Coded and decoded with loss, at 16 kHz.
+
+    Attributes:
+        name: ``opus`` or ``mp3``.
+        kbits: thousand bits a second; MP3 knows 8, 16, 24, 32, 40, 48, 56, 64, 80, 96 ... 160.
+    """
+
+    kind: Literal["codec"] = "codec"
+    name: Literal["opus", "mp3"]
+    kbits: float = Field(ge=6.0, le=256.0)
+
+
+class Clip(Options):
+    """Overdriven: everything above a level is cut flat.
+
+    Attributes:
+        decibels: how far below the highest peak that level lies.
+    """
+
+    kind: Literal["clip"] = "clip"
+    decibels: float = Field(ge=0.0, le=60.0)
+
+
+class Truncate(Options):
+    """Only a part of it is there.
+
+    Attributes:
+        keep: share of the length.
+        place: where the part lies, from 0 (the beginning) to 1 (the end).
+    """
+
+    kind: Literal["truncate"] = "truncate"
+    keep: float = Field(gt=0.0, le=1.0)
+    place: float = Field(default=0.0, ge=0.0, le=1.0)
+
+
 Step = Annotated[
-    Stretch | Pitch | Speed | Noise | Reverb | Gain | Echo | Band, Field(discriminator="kind")
+    Stretch
+    | Pitch
+    | Speed
+    | Noise
+    | Voices
+    | Reverb
+    | Gain
+    | Echo
+    | Band
+    | Telephone
+    | Codec
+    | Clip
+    | Truncate,
+    Field(discriminator="kind"),
 ]
+
+
+def steps_digest(steps: tuple[Step, ...]) -> str:
+    """Name what steps make of a waveform: equal digests give equal samples."""
+    plain = [step.model_dump(mode="json") for step in steps]
+    for step in plain:
+        if step["kind"] == "noise" and step["by"] == "whole":
+            del step["by"]  # named as before there was a choice
+    return sha256_text(json.dumps([VERSION, plain], sort_keys=True))[:32]
 
 
 class Mask(Options):
@@ -187,8 +302,7 @@ class Draw(Options):
 
     def audio_digest(self) -> str:
         """Name what becomes of the waveform: equal digests give equal samples."""
-        steps = [step.model_dump(mode="json") for step in self.steps]
-        return sha256_text(json.dumps([self.version, steps], sort_keys=True))[:32]
+        return steps_digest(self.steps)
 
     def text_digest(self) -> str:
         """Name what becomes of the text."""

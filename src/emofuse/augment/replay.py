@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from emofuse.augment import signals
+from emofuse.augment import channels, signals
+from emofuse.augment.activity import active_power
 from emofuse.augment.draw import (
     VERSION,
     Band,
+    Clip,
+    Codec,
     Draw,
     Echo,
     Gain,
@@ -17,6 +20,9 @@ from emofuse.augment.draw import (
     Speed,
     Step,
     Stretch,
+    Telephone,
+    Truncate,
+    Voices,
 )
 from emofuse.augment.sources import Sources, looped
 from emofuse.errors import MediaError
@@ -55,7 +61,7 @@ def replay(
 
 def apply_step(step: Step, wave: FloatArray, sources: Sources, rate: int) -> FloatArray:
     """Take one step (see `replay`)."""
-    if isinstance(step, Noise):
+    if isinstance(step, Noise | Voices):
         return _add_noise(step, wave, sources, rate)
     if isinstance(step, Reverb):
         return _reverberate(step, wave, sources, rate)
@@ -69,18 +75,42 @@ def apply_step(step: Step, wave: FloatArray, sources: Sources, rate: int) -> Flo
         return np.asarray(wave * 10 ** (step.decibels / 20), np.float32)
     if isinstance(step, Echo):
         return signals.echo(wave, rate, step.seconds, step.gain)
-    return _emphasise(step, wave, rate)
+    if isinstance(step, Band):
+        return signals.emphasise(wave, rate, step.low, step.high, step.gain)
+    return _transmit(step, wave, rate)
 
 
-def _emphasise(step: Band, wave: FloatArray, rate: int) -> FloatArray:
-    return signals.emphasise(wave, rate, step.low, step.high, step.gain)
+def _transmit(step: Telephone | Codec | Clip | Truncate, wave: FloatArray, rate: int) -> FloatArray:
+    if isinstance(step, Telephone):
+        return channels.telephone(wave, rate, step.law, (step.low, step.high))
+    if isinstance(step, Codec):
+        return channels.transcode(wave, rate, step.name, step.kbits)
+    if isinstance(step, Clip):
+        return channels.clip(wave, step.decibels)
+    return channels.truncate(wave, step.keep, step.place)
 
 
-def _add_noise(step: Noise, wave: FloatArray, sources: Sources, rate: int) -> FloatArray:
+def _add_noise(step: Noise | Voices, wave: FloatArray, sources: Sources, rate: int) -> FloatArray:
+    loud = active_power(wave, rate) if step.by == "active" else None
+    if isinstance(step, Voices):
+        return signals.mix_at_snr(wave, _voices(step, len(wave), sources, rate), step.snr, loud)
     noise = _noise(step, len(wave), sources, rate)
     if step.level is not None:
         return signals.mix_at_level(wave, noise, step.level)
-    return signals.mix_at_snr(wave, noise, 0.0 if step.snr is None else step.snr)
+    return signals.mix_at_snr(wave, noise, 0.0 if step.snr is None else step.snr, loud)
+
+
+def _voices(step: Voices, samples: int, sources: Sources, rate: int) -> FloatArray:
+    """Give every voice the same active level, and add them."""
+    total = np.zeros(samples)
+    for talker in step.talkers:
+        found = sources.read(
+            "voices", talker.file, talker.sha256, rate, (talker.start, talker.end)
+        )
+        loud = active_power(found, rate)
+        if loud > signals.SILENCE:
+            total += looped(found, samples, talker.offset) / loud**0.5
+    return np.asarray(total, np.float32)
 
 
 def _noise(step: Noise, samples: int, sources: Sources, rate: int) -> FloatArray:

@@ -91,7 +91,9 @@ def power(wave: NDArray[np.floating[Any]]) -> float:
     return float(np.mean(np.square(wave, dtype=np.float64))) if len(wave) else 0.0
 
 
-def mix_at_snr(wave: FloatArray, noise: FloatArray, snr: float) -> FloatArray:
+def mix_at_snr(
+    wave: FloatArray, noise: FloatArray, snr: float, loud: float | None = None
+) -> FloatArray:
     """Add noise at a ratio of powers.
 
     ``y = x + n sqrt(P_x / (P_n 10^(snr / 10)))``; silence stays silence.
@@ -100,8 +102,9 @@ def mix_at_snr(wave: FloatArray, noise: FloatArray, snr: float) -> FloatArray:
         wave: ``(samples,)``.
         noise: as long.
         snr: decibels.
+        loud: power of the signal; that of the whole ``wave`` unless told.
     """
-    loud, hiss = power(wave), power(noise)
+    loud, hiss = power(wave) if loud is None else loud, power(noise)
     if loud < SILENCE or hiss < SILENCE:
         return wave
     return np.asarray(wave + noise * np.sqrt(loud / (hiss * 10 ** (snr / 10))), np.float32)

@@ -22,14 +22,19 @@ class Sources:
     Args:
         noise: folder of noises. Of a copy of MUSAN its part ``noise`` is taken: never speech.
         responses: folder of impulse responses.
+        voices: root of a corpus whose utterances make a babble.
     """
 
     def __init__(
-        self, noise: Path | str | None = None, responses: Path | str | None = None
+        self,
+        noise: Path | str | None = None,
+        responses: Path | str | None = None,
+        voices: Path | str | None = None,
     ) -> None:
         self._folders = {
             "noise": None if noise is None else _environment(Path(noise)),
             "responses": None if responses is None else Path(responses),
+            "voices": None if voices is None else Path(voices),
         }
 
     def has(self, kind: str) -> bool:
@@ -75,8 +80,15 @@ class Sources:
         """Give the first 16 hexadecimal digits of a file's SHA-256."""
         return _digest(self._folder(kind) / name)
 
-    def read(self, kind: str, name: str, sha256: str | None, rate: int) -> FloatArray:
-        """Read a file that a record names.
+    def read(
+        self,
+        kind: str,
+        name: str,
+        sha256: str | None,
+        rate: int,
+        part: tuple[float | None, float | None] = (None, None),
+    ) -> FloatArray:
+        """Read a file that a record names, or a part of it (seconds from and to).
 
         Raises:
             MediaError: it cannot be read, lies outside the folder, or has changed since.
@@ -89,7 +101,7 @@ class Sources:
             raise MediaError(f"{path} is missing; a record of augmentation names it")
         if sha256 is not None and _digest(path) != sha256:
             raise MediaError(f"{path} has changed since it was recorded (hash {sha256})")
-        return read_audio(path, rate)
+        return read_audio(path, rate, *part)
 
 
 def _environment(folder: Path) -> Path:

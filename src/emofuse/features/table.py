@@ -64,6 +64,14 @@ class Ragged:
         """``(items,)`` frames of each item."""
         return self.offsets[1:] - self.offsets[:-1]
 
+    def take(self, index: Tensor) -> Ragged:
+        """Select items, in the order of ``index``."""
+        starts, lengths = self.offsets[index], self.lengths[index]
+        offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        steps = torch.arange(int(offsets[-1]), device=index.device)
+        steps = steps + torch.repeat_interleave(starts - offsets[:-1], lengths)
+        return Ragged(self.values.index_select(0, steps), offsets)
+
     def to(self, device: torch.device | str) -> Ragged:
         """Move to a device."""
         return Ragged(self.values.to(device), self.offsets.to(device))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["normalise_text", "repair_cp1252", "strip_annotations"]
+__all__ = ["normalise_text", "repair_cp1252", "strip_annotations", "word_errors"]
 
 _BRACKETS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\{[^}]*\}")
 
@@ -43,3 +44,19 @@ def repair_cp1252(text: str) -> str:
     'I\u2019m fine\u2026'
     """
     return re.sub("[\x80-\x9f]", lambda m: m[0].encode("latin-1").decode("cp1252", "replace"), text)
+
+
+def word_errors(reference: Sequence[str], found: Sequence[str]) -> int:
+    """Count the words that must be changed, left out or put in to get from one text to another.
+
+    >>> word_errors("the cat sat".split(), "a cat sat down".split())
+    2
+    """
+    row = list(range(len(found) + 1))
+    for place, word in enumerate(reference, start=1):
+        diagonal, row[0] = row[0], place
+        for other, heard in enumerate(found, start=1):
+            cost = diagonal + (word != heard)
+            diagonal = row[other]
+            row[other] = min(cost, diagonal + 1, row[other - 1] + 1)
+    return row[-1]
