@@ -74,7 +74,10 @@ def transcode(
         found = _through(given, CODEC_RATE, "OGG", "OPUS", compression_level=level)
     else:
         level = min((160.0 - kbits) / 152.0, 0.9999)  # 0 = 160 kbit/s, 1 = 8 kbit/s
-        kind = {"compression_level": max(level, 0.0), "bitrate_mode": "CONSTANT"}
+        kind: dict[str, float | str] = {
+            "compression_level": max(level, 0.0),
+            "bitrate_mode": "CONSTANT",
+        }
         found = _aligned(_through(given, CODEC_RATE, "MP3", "MPEG_LAYER_III", **kind), given)
     if rate != CODEC_RATE:
         found = soxr.resample(found, CODEC_RATE, rate, quality="HQ")
@@ -113,7 +116,10 @@ def clip(wave: FloatArray, decibels: float) -> FloatArray:
 
 
 def truncate(wave: FloatArray, keep: float, place: float) -> FloatArray:
-    """Keep a share of the length, from ``place`` (0 = the beginning, 1 = the end); at least 10 ms."""
+    """Keep a share of the length, from ``place`` (0 = the beginning, 1 = the end).
+
+    At least 10 ms are left.
+    """
     samples = min(len(wave), max(SMALLEST, round(keep * len(wave))))
     start = round(place * (len(wave) - samples))
     return np.ascontiguousarray(wave[start : start + samples])

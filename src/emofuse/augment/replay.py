@@ -104,9 +104,7 @@ def _voices(step: Voices, samples: int, sources: Sources, rate: int) -> FloatArr
     """Give every voice the same active level, and add them."""
     total = np.zeros(samples)
     for talker in step.talkers:
-        found = sources.read(
-            "voices", talker.file, talker.sha256, rate, (talker.start, talker.end)
-        )
+        found = sources.read("voices", talker.file, talker.sha256, rate, (talker.start, talker.end))
         loud = active_power(found, rate)
         if loud > signals.SILENCE:
             total += looped(found, samples, talker.offset) / loud**0.5

@@ -132,7 +132,8 @@ class Condition:
     @property
     def slug(self) -> str:
         """Name for files."""
-        safe = "".join(c if c.isalnum() or c in "-." else "-" for c in self.label)
+        plain = self.label.replace(" -", " minus ")
+        safe = "".join(c if c.isalnum() or c in "-." else "-" for c in plain)
         return "-".join(part for part in safe.split("-") if part)
 
 

@@ -101,7 +101,7 @@ class Surroundings:
 def draw_stress(condition: Condition, utterance: Utterance, around: Surroundings) -> StressDraw:
     """Draw what a condition does to an utterance.
 
-    Draws come from (seed, utterance, kind of condition) and not from its level: at 20 dB and at 0 dB
+    Draws come from seed, utterance and kind of condition, not from its level: at 20 dB and at 0 dB
     an utterance has the same noise from the same place on.
 
     Raises:
@@ -123,7 +123,9 @@ def draw_stress(condition: Condition, utterance: Utterance, around: Surroundings
         rate = condition.level or 0.0
         edits = draw_edits(utterance.text or "", rate, around.words, random)
         return record.model_copy(update={"edits": edits})
-    return record.model_copy(update={"steps": (_STEPS[condition.group](condition, around, random),)})
+    return record.model_copy(
+        update={"steps": (_STEPS[condition.group](condition, around, random),)}
+    )
 
 
 def _random(seed: int, *names: str) -> np.random.Generator:

@@ -26,6 +26,7 @@ VERBS = (
     "ablate",
     "reproduce",
     "probe",
+    "evaluate",
     "report",
     "compare",
     "predict",

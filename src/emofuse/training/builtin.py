@@ -5,19 +5,31 @@ from __future__ import annotations
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 
-__all__ = ["builtin_recipes", "recipe_files"]
+__all__ = ["builtin_recipes", "recipe_files", "stress_files"]
+
+STRESS = "stress"
+"""Folder of lists of stress, which are no recipes."""
 
 
 def recipe_files() -> dict[str, Traversable]:
     """Name (``linear``, ``system/name``) -> the YAML file, in the order of the names."""
     found: dict[str, Traversable] = {}
     for entry in files("emofuse.recipes").iterdir():
+        if entry.name == STRESS:
+            continue
         inner = entry.iterdir() if entry.is_dir() else iter((entry,))
         start = f"{entry.name}/" if entry.is_dir() else ""
         for one in inner:
             if one.name.endswith(".yaml"):
                 found[start + one.name.removesuffix(".yaml")] = one
     return dict(sorted(found.items()))
+
+
+def stress_files() -> dict[str, Traversable]:
+    """Name -> the YAML file of every list of stress conditions in the package."""
+    folder = files("emofuse.recipes").joinpath(STRESS)
+    found = [one for one in folder.iterdir() if one.name.endswith(".yaml")]
+    return {one.name.removesuffix(".yaml"): one for one in sorted(found, key=lambda one: one.name)}
 
 
 def builtin_recipes() -> dict[str, str]:

@@ -1,0 +1,186 @@
+"""A finished run's models, looked at again: which model is asked what, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from emofuse.augment.policy import AugmentOptions
+from emofuse.errors import TrainingError, WorkError
+from emofuse.evaluation.openings import record_opening
+from emofuse.evaluation.predictions import PROBABILITY, WEIGHT
+from emofuse.features.table import FeatureTable
+from emofuse.labels import LabelScheme
+from emofuse.manifest import Utterance
+from emofuse.models.build import build_model
+from emofuse.models.contract import FusionModel, ModelSpec
+from emofuse.progress import Progress, silent
+from emofuse.protocols.contract import Fold
+from emofuse.storage import read_json
+from emofuse.training.data import RunData, gather, load_manifest
+from emofuse.training.feeder import Feeder
+from emofuse.training.jobs import Job, make_jobs
+from emofuse.training.judge import Recognised, recognise
+from emofuse.training.recipe import Recipe, load_recipe
+
+__all__ = ["Exam", "OpenedRun", "answer", "answers_frame", "load_model", "open_run"]
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One model and the utterances that it is asked about.
+
+    Attributes:
+        job: the training that gave the model.
+        ids: utterances, in order.
+    """
+
+    job: Job
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedRun:
+    """A finished run, with its features in memory.
+
+    Attributes:
+        folder: its directory.
+        recipe: as it was trained.
+        data: manifest, folds and features.
+        jobs: every training.
+        metrics: what ``metrics.json`` holds.
+        note: what ``data.json`` holds.
+    """
+
+    folder: Path
+    recipe: Recipe
+    data: RunData
+    jobs: tuple[Job, ...]
+    metrics: Mapping[str, Any]
+    note: Mapping[str, Any]
+
+    @property
+    def scheme(self) -> LabelScheme:
+        """The label scheme; its classes are the models' outputs, in order."""
+        return self.data.scheme
+
+    @property
+    def device(self) -> str:
+        """Where models and encoders run."""
+        return (
+            "cuda" if torch.cuda.is_available() and self.recipe.trainer.device != "cpu" else "cpu"
+        )
+
+    @property
+    def best(self) -> Job:
+        """The training whose model is in the bundle."""
+        named = self.metrics.get("best", {}).get("job")
+        return next((job for job in self.jobs if job.folder.name == named), self.jobs[0])
+
+    def exams(self) -> tuple[Exam, ...]:
+        """Ask every model about its own fold's test part."""
+        return tuple(Exam(job, job.fold.test) for job in self.jobs)
+
+    def opened(self, exams: Sequence[Exam], why: str) -> dict[str, Utterance]:
+        """Write down that test labels are looked at, and give the utterances by id."""
+        ids = {name for exam in exams for name in exam.ids}
+        record_opening(self.folder, why, len(ids))
+        return {name: self.data.manifest[name] for name in sorted(ids)}
+
+
+def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
+    """Read a finished run and look up its features.
+
+    Args:
+        folder: of the run.
+        progress: told of encoding, where the store lacks something.
+
+    Raises:
+        WorkError: no run there, or one that is not finished.
+        TrainingError: the manifest or the features are not those it was trained on.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        raise WorkError(f"{folder} is no run; give the folder that 'emofuse train' wrote")
+    if not (folder / "metrics.json").is_file():
+        raise WorkError(
+            f"{folder} is not finished; finish it with the same 'emofuse train' command"
+        )
+    recipe = load_recipe(folder / "recipe.yaml")
+    folds = _folds(folder / "folds.json")
+    note, metrics = read_json(folder / "data.json"), read_json(folder / "metrics.json")
+    plain = recipe.model_copy(update={"augment": AugmentOptions()})
+    data = gather(plain, load_manifest(recipe), folds, progress)
+    for key, what in (("manifest_sha256", "the manifest"), ("features_sha256", "the features")):
+        if note.get(key) != data.note[key]:
+            raise TrainingError(
+                f"{what} changed since {folder} was trained: its models cannot be judged again on "
+                "the same data; restore it, or train anew"
+            )
+    jobs = tuple(make_jobs(data.folds, recipe.seeds, folder / "jobs"))
+    return OpenedRun(folder, recipe, data, jobs, metrics, note)
+
+
+def _folds(path: Path) -> tuple[Fold, ...]:
+    try:
+        return tuple(
+            Fold(
+                one["name"],
+                tuple(one["train"]),
+                tuple(one["dev"]),
+                tuple(one["test"]),
+                str(one.get("dev_by", "")),
+            )
+            for one in read_json(path)["folds"]
+        )
+    except (KeyError, TypeError) as error:
+        raise WorkError(f"{path} holds no folds; train the run again") from error
+
+
+def load_model(run: OpenedRun, job: Job) -> FusionModel:
+    """Build the model of a training with its weights, in evaluation mode.
+
+    Raises:
+        WorkError: its weights are missing or do not fit.
+    """
+    spec = ModelSpec(run.data.table.dims, len(run.scheme.classes))
+    model = build_model(run.recipe.model["name"], run.recipe.model_options, spec)
+    weights = job.weights()
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise WorkError(f"{job.folder} holds no model of this recipe; train it again") from error
+    return model.to(run.device).eval()
+
+
+def answer(model: FusionModel, table: FeatureTable, device: str = "cpu") -> Recognised:
+    """Ask a model about every row of a table; a modality that no row has is left out."""
+    there = {name: part for name, part in table.modalities.items() if bool(part.lengths.any())}
+    kept = FeatureTable(table.ids, there, table.encoders)
+    return recognise(model, Feeder(kept.to(device), torch.arange(len(table.ids))))
+
+
+def answers_frame(
+    exam: Exam, utterances: Sequence[Utterance], seen: Recognised, classes: Sequence[str]
+) -> pd.DataFrame:
+    """Join answers with labels, as in ``predictions.parquet``; one row an utterance."""
+    shares = torch.softmax(seen.logits.double(), dim=1)
+    columns: dict[str, Any] = {
+        "id": [u.id for u in utterances],
+        "corpus": [u.corpus for u in utterances],
+        "fold": exam.job.fold.name,
+        "seed": exam.job.seed,
+        **{
+            name: [getattr(u, name) for u in utterances]
+            for name in ("speaker", "session", "dialogue", "gender")
+        },
+        "gold": [u.emotion for u in utterances],
+        "predicted": [classes[place] for place in shares.argmax(dim=1).tolist()],
+    }
+    columns |= {f"{PROBABILITY}{n}": shares[:, i].numpy() for i, n in enumerate(classes)}
+    columns |= {f"{WEIGHT}{name}": part.numpy() for name, part in seen.weights.items()}
+    return pd.DataFrame(columns)
