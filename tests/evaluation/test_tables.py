@@ -43,7 +43,8 @@ def test_every_table_marks_a_speaker_dependent_run(make_run):
     for table in report_tables(reports):
         text = [" ".join(table.columns), *(" ".join(row) for row in table.rows)]
         marked = [line for line in text if "SPEAKER-DEPENDENT" in line]
-        assert len(marked) == 1
+        leaky = [row for row in table.rows if "leaky" in " ".join(row)]
+        assert len(marked) == max(1, len(leaky))
         assert "leaky" in marked[0]
         assert "SPEAKER-DEPENDENT" in table.to_markdown()
         assert "SPEAKER-DEPENDENT" in table.to_latex()
@@ -62,9 +63,11 @@ def test_runs_of_different_classes_stand_side_by_side(make_run):
 
 def test_a_single_modality_has_no_table_of_shares(make_run, make_frame):
     frame = make_frame().drop(columns="w:text")
-    assert len(report_tables([read_report(make_run(frame=frame), resamples=50)])) == 3
+    tables = report_tables([read_report(make_run(frame=frame), resamples=50)])
+    assert not [table for table in tables if "share of the decision" in table.title]
 
 
 def test_shares_of_zero_mean_that_the_model_gives_none(make_run, make_frame):
     frame = make_frame().assign(**{"w:audio": 0.0, "w:text": 0.0})
-    assert len(report_tables([read_report(make_run(frame=frame), resamples=50)])) == 3
+    tables = report_tables([read_report(make_run(frame=frame), resamples=50)])
+    assert not [table for table in tables if "share of the decision" in table.title]

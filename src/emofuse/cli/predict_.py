@@ -54,6 +54,12 @@ def predict(
         typer.Option(help="MODALITY=PATH, where an encoder of the bundle lies now."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Probabilities as the model gives them, no sets.")
+    ] = False,
+    corpus: Annotated[
+        str | None, typer.Option(help="Calibrate as for speech of this corpus of the bundle.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A bad utterance is fatal.")] = False,
 ) -> None:
     """Recognise emotions with a trained model, with or without text.
@@ -68,7 +74,7 @@ def predict(
     queries = find_queries(
         inputs or [], _text(text, text_file), as_list=as_list, stdin=_standard_input, note=say
     )
-    recognizer = Recognizer.load(model, device, _encoders(encoder or []))
+    recognizer = Recognizer.load(model, device, _encoders(encoder or []), raw=raw, corpus=corpus)
     write = _writer(form, recognizer)
     failed = 0
     with progress_bar() as progress:
@@ -142,6 +148,10 @@ def _remark(answers: Sequence[Recognition], recognizer: Recognizer) -> None:
         if answer.error is not None:
             known = answer.error.startswith(answer.id)
             say(f"quarantined {answer.error if known else f'{answer.id}: {answer.error}'}")
+    unsure = sum(bool(answer.too_unsure) for answer in answers)
+    if unsure:
+        doubt = recognizer.scoring.doubt()
+        say(f"note: {unsure} of {len(answers)} are too unsure, marked with ? ({doubt})")
     counts: dict[str, list[str]] = {}
     for answer in answers:
         for note in answer.notes:

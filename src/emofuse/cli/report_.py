@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
-from emofuse.errors import UsageError
+from emofuse.errors import OptionError, UsageError, nearest_hint
 from emofuse.progress import ProgressEvent
 
 
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run directories.")],
+    *,
     page: Annotated[
         Path | None,
         typer.Option("--html", help="Where the page goes; RUN/report.html each unless told."),
@@ -26,14 +27,25 @@ def report(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, full precision.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown tables.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print LaTeX tables.")] = False,
+    form: Annotated[
+        str | None, typer.Option("--format", help="table | json | markdown | latex | html")
+    ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by", help="Groups: speaker, gender, age, language, session, corpus; with commas."
+        ),
+    ] = None,
 ) -> None:
     """Print the scores of one run or several and write them as a page.
 
     Every figure is recomputed from predictions.parquet: UA, WA, WF1 and MF1 with mean and standard
     deviation over seeds and a 95 % interval drawn by speaker, and the recall of each class.
     """
-    if as_json + markdown + latex > 1:
-        raise UsageError("--json, --markdown and --latex exclude one another; choose one")
+    form = _form(form, {"json": as_json, "markdown": markdown, "latex": latex})
+    groups = tuple(name.strip() for name in by.split(",") if name.strip()) if by else None
+    from emofuse.evaluation.analysis_tables import fairness_tables
+    from emofuse.evaluation.fairness import ATTRIBUTES
     from emofuse.evaluation.report import (
         read_report,
         report_html,
@@ -41,22 +53,26 @@ def report(
         report_notes,
         report_tables,
     )
+    from emofuse.evaluation.tables import label
     from emofuse.storage import write_text
 
     reports = []
     with progress_bar() as progress:
         for done, path in enumerate(runs, start=1):
-            reports.append(read_report(path))
+            reports.append(read_report(path, by=groups or ATTRIBUTES))
             progress(ProgressEvent("report", done, len(runs), "runs"))
     tables = report_tables(reports)
-    if as_json:
+    if groups:
+        for one in reports:
+            told = label(one.run.name, one.run.stamp.text)
+            tables += fairness_tables(one.analysis, " ".join(told.split()))
+    if form == "json":
         emit_json(report_json(reports))
-    elif markdown or latex:
-        texts = [table.to_markdown() if markdown else table.to_latex() for table in tables]
-        typer.echo("\n\n".join(texts))
-    else:
+    elif form == "table":
         for table in tables:
             print_table(table.title, table.columns, table.rows, numeric=table.numeric)
+    else:
+        typer.echo("\n\n".join(getattr(table, f"to_{form}")() for table in tables))
     for one in reports:
         say(f"{one.run.name}: {one.run.stamp.line}")
         for note in report_notes(one):
@@ -65,3 +81,17 @@ def report(
     for path, shown in pages:
         write_text(path, report_html(shown))
         say(f"wrote {path}")
+
+
+FORMS = ("table", "json", "markdown", "latex", "html")
+
+
+def _form(given: str | None, flags: dict[str, bool]) -> str:
+    """Give the one format that is asked for."""
+    asked = [name for name, on in flags.items() if on]
+    if len(asked) + (given is not None) > 1:
+        raise UsageError("--json, --markdown, --latex and --format exclude one another; choose one")
+    form = given or (asked[0] if asked else "table")
+    if form not in FORMS:
+        raise OptionError(f"unknown format {form!r}; {nearest_hint(form, FORMS)}")
+    return form

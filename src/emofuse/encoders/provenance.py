@@ -16,8 +16,17 @@ __all__ = ["LEDGER", "look_up"]
 
 APACHE, MIT, BY_SA = "Apache-2.0", "MIT", "CC BY-SA 3.0"
 NONE_STATED = "none stated"
+FUNASR = "model-license (FunASR)"
 LIBRISPEECH, LIBRI_LIGHT = "librispeech", "libri-light"
-_EMOBOX = ("casia", "cremad", "emodb", "esd", "iemocap", "meld", "ravdess", "savee", "tess")
+_EMOBOX = (
+    *("aesdd", "ased", "asvp-esd", "cafe", "casia", "cremad", "emns", "emodb", "emov-db", "emovo"),
+    *("emozionalmente", "enterface", "esd", "iemocap", "jl-corpus", "m3ed", "mead", "meld"),
+    *("mer2023", "mesd", "msp-podcast", "oreau", "pavoque", "polish", "ravdess", "resd", "savee"),
+    *("shemo", "subesco", "tess", "turev-db", "urdu"),
+)
+"""The 32 corpora of EmoBox (its README)."""
+_BERT = ("bookcorpus", "english-wikipedia")
+_ROBERTA = (*_BERT, "cc-news", "openwebtext", "stories")
 _EMOTION2VEC = ("cmu-mosei", "iemocap", "mead", "meld", "msp-podcast")
 
 
@@ -29,6 +38,11 @@ def _entry(
 
 LEDGER: Mapping[str, Provenance] = {
     r"wav2vec2-(base|large)(-960h)?": _entry(APACHE, "arXiv:2006.11477", LIBRISPEECH),
+    r"wav2vec2-large-lv60": _entry(APACHE, "arXiv:2006.11477", LIBRI_LIGHT),
+    r"wav2vec2-large-960h-lv60(-self)?": _entry(
+        APACHE, "arXiv:2006.11477", LIBRI_LIGHT, LIBRISPEECH
+    ),
+    r"wav2vec2-large-xlsr-53": _entry(APACHE, "arXiv:2006.13979", "mls", "common-voice", "babel"),
     r"wav2vec2-large-robust": _entry(
         APACHE, "arXiv:2104.01027", LIBRI_LIGHT, "common-voice", "switchboard", "fisher"
     ),
@@ -37,18 +51,30 @@ LEDGER: Mapping[str, Provenance] = {
     ),
     r"hubert-base-ls960": _entry(APACHE, "arXiv:2106.07447", LIBRISPEECH),
     r"hubert-x?large-ll60k": _entry(APACHE, "arXiv:2106.07447", LIBRI_LIGHT),
+    r"hubert-x?large-ls960-ft": _entry(APACHE, "arXiv:2106.07447", LIBRI_LIGHT, LIBRISPEECH),
     r"wavlm-base": _entry(BY_SA, "arXiv:2110.13900", LIBRISPEECH),
     r"wavlm-(base-plus|large)": _entry(
         BY_SA, "arXiv:2110.13900", LIBRI_LIGHT, "gigaspeech", "voxpopuli"
     ),
     r"data2vec-audio-base(-960h)?": _entry(APACHE, "arXiv:2202.03555", LIBRISPEECH),
+    r"data2vec-audio-large(-960h)?": _entry(APACHE, "arXiv:2202.03555", LIBRI_LIGHT, LIBRISPEECH),
+    r"data2vec-text-base": _entry(MIT, "arXiv:2202.03555", *_BERT),
     r"whisper-(tiny|base|small|medium|large)(\.en|-v[23]|-v3-turbo)?": _entry(
         MIT, "arXiv:2212.04356", "transcribed web audio (not published)"
     ),
     r"emotion2vec_base": _entry(NONE_STATED, "arXiv:2312.15185", *_EMOTION2VEC),
-    r"emotion2vec_plus_(seed|base|large)": _entry(
-        NONE_STATED,
-        "github.com/ddlBoJack/emotion2vec (seed is fine-tuned on EmoBox; the others start from it)",
+    r"emotion2vec_plus_seed": _entry(
+        FUNASR,
+        "huggingface.co/emotion2vec/emotion2vec_plus_seed: fine-tuned on labels of EmoBox "
+        "(github.com/emo-box/EmoBox, 32 corpora, 201 h)",
+        *_EMOTION2VEC,
+        labelled=_EMOBOX,
+    ),
+    r"emotion2vec_plus_(base|large)": _entry(
+        FUNASR,
+        "huggingface.co/emotion2vec/emotion2vec_plus_large: each of seed, base and large learns "
+        "from speech that its predecessor labelled (base 4,788 h, large 42,526 h), and seed from "
+        "labels of EmoBox; which utterances is not published",
         *_EMOTION2VEC,
         labelled=_EMOBOX,
     ),
@@ -58,31 +84,47 @@ LEDGER: Mapping[str, Provenance] = {
     r"emotion-recognition-wav2vec2-iemocap": _entry(
         APACHE, "arXiv:2106.04624", LIBRISPEECH, labelled=("iemocap",)
     ),
+    r"wav2vec2-lg-xlsr-en-speech-emotion-recognition": _entry(
+        APACHE,
+        "its model card on the hub",
+        *("mls", "common-voice", "babel"),
+        labelled=("ravdess",),
+    ),
+    r"spkrec-ecapa-voxceleb": _entry(
+        APACHE, "arXiv:2106.04624", "voxceleb1", "voxceleb2 (both with speakers' names)"
+    ),
+    r"vggish": _entry(APACHE, "arXiv:1609.09430", "youtube-8m"),
+    r"clip-vit-(base|large)-patch(14|16|32)(-336)?": _entry(
+        MIT, "arXiv:2103.00020", "400 million pictures with text (not published)"
+    ),
     r"wav2vec2-large-robust-12-ft-emotion-msp-dim": _entry(
         "CC BY-NC-SA 4.0",
         "arXiv:2203.07378",
         *(LIBRI_LIGHT, "common-voice", "switchboard", "fisher"),
         labelled=("msp-podcast",),
     ),
-    r"bert-(base|large)-(un)?cased": _entry(
-        APACHE, "arXiv:1810.04805", "bookcorpus", "english-wikipedia"
+    r"bert-(base|large)-(un)?cased": _entry(APACHE, "arXiv:1810.04805", *_BERT),
+    r"bert-base-multilingual-(un)?cased": _entry(
+        APACHE, "arXiv:1810.04805", "wikipedia of about 100 languages"
     ),
-    r"distilbert-base-(un)?cased": _entry(
-        APACHE, "arXiv:1910.01108", "bookcorpus", "english-wikipedia"
-    ),
-    r"roberta-(base|large)": _entry(
-        MIT,
-        "arXiv:1907.11692",
-        *("bookcorpus", "english-wikipedia", "cc-news", "openwebtext", "stories"),
-    ),
-    r"all-minilm-l(6|12)-v2": _entry(
+    r"distilbert-base-(un)?cased": _entry(APACHE, "arXiv:1910.01108", *_BERT),
+    r"roberta-(base|large)": _entry(MIT, "arXiv:1907.11692", *_ROBERTA),
+    r"xlm-roberta-(base|large)": _entry(MIT, "arXiv:1911.02116", "cc-100"),
+    r"deberta-v3-(x?small|base|large)": _entry(MIT, "arXiv:2111.09543", *_ROBERTA),
+    r"(all-mpnet-base|all-minilm-l(6|12))-v2": _entry(
         APACHE, "its model card on the hub", "a billion sentence pairs (its model card lists them)"
     ),
     r"emotion-english-distilroberta-base": _entry(
         NONE_STATED,
         "its model card on the hub",
         "openwebtext",
-        labelled=("goemotions", "isear", "meld"),
+        labelled=("crowdflower", "dair-ai emotion", "goemotions", "isear", "meld", "semeval-2018"),
+    ),
+    r"roberta-base-go_emotions": _entry(
+        MIT, "its model card on the hub", *_ROBERTA, labelled=("goemotions",)
+    ),
+    r"distilbert-base-uncased-emotion": _entry(
+        APACHE, "its model card on the hub", *_BERT, labelled=("dair-ai emotion",)
     ),
 }
 """Pattern of a model's own name (the hub's organisation left out) -> what is published about it."""

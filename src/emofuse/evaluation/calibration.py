@@ -36,7 +36,11 @@ VECTOR_PULL = 1e-3
 
 
 class Calibration(Options):
-    """How logits become probabilities: ``softmax(scale * logits + bias)``.
+    """How logits become probabilities: ``softmax(scale * log_softmax(logits) + bias)``.
+
+    Taking the logarithm of the probabilities first changes nothing for one scale; for a scale a
+    class it makes the answer depend on the probabilities alone, so that stored probabilities can be
+    calibrated as well as logits.
 
     Attributes:
         kind: ``none``; ``temperature``: one scale for all classes; ``vector``: a scale and a bias
@@ -65,7 +69,7 @@ class Calibration(Options):
 
     def apply(self, logits: ArrayLike) -> Floats:
         """Give probabilities ``(items, classes)`` of logits of that shape; rows sum to 1."""
-        scaled = np.asarray(logits, np.float64)
+        scaled = np.asarray(log_softmax(np.asarray(logits, np.float64), axis=-1))
         if self.scale:
             scaled = scaled * np.asarray(self.scale)
         if self.bias:
@@ -87,6 +91,7 @@ def fit_calibration(
         WorkError: there is nothing to fit on.
     """
     given, wanted = _checked(logits, labels)
+    given = np.asarray(log_softmax(given, axis=1))
     if kind == "none":
         return Calibration()
     classes = given.shape[1]

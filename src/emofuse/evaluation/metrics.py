@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from emofuse.errors import WorkError
 
 __all__ = [
+    "CLASS_METRICS",
     "METRICS",
     "METRIC_NAMES",
     "Scores",
@@ -88,6 +89,14 @@ METRIC_NAMES: Mapping[str, str] = {
     "mf1": "macro F1",
 }
 """Metric name -> what it is, in words."""
+
+
+CLASS_METRICS: Mapping[str, Callable[[Floats], Floats]] = {
+    "recall": recalls,
+    "precision": precisions,
+    "f1": f1_scores,
+}
+"""Name -> function of confusion matrices that gives one value a class, ``(..., classes)``."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from emofuse.evaluation.intervals import Interval, draw_weights, unique_clusters
 from emofuse.evaluation.metrics import METRICS
 
-__all__ = ["holm", "paired_interval", "swap_test"]
+__all__ = ["clustered_mcnemar", "holm", "mcnemar", "paired_interval", "swap_test"]
 
 Floats = NDArray[np.float64]
 EXACT = 14
@@ -96,3 +96,45 @@ def paired_interval(
         parts.append(values[:, 0] - values[:, 1])
     low, high = np.quantile(np.concatenate(parts), [0.025, 0.975])
     return Interval(float(low), float(high))
+
+
+def mcnemar(first: Floats, second: Floats) -> tuple[int, int, float]:
+    """Test two systems by the utterances that just one of them gets right (McNemar 1947, exact).
+
+    Utterances count as independent of each other, which those of one speaker are not: see
+    `clustered_mcnemar`.
+
+    Args:
+        first: ``(utterances,)`` how often one system was right, 0 to 1; over one half counts as
+            right.
+        second: the same of the other system.
+
+    Returns:
+        utterances that the first alone, and the second alone, gets right; two-sided p-value.
+    """
+    from scipy.stats import binomtest
+
+    one, two = first > 0.5, second > 0.5
+    only_first, only_second = int((one & ~two).sum()), int((two & ~one).sum())
+    differ = only_first + only_second
+    p = float(binomtest(only_first, differ, 0.5).pvalue) if differ else 1.0
+    return only_first, only_second, p
+
+
+def clustered_mcnemar(first: Floats, second: Floats, codes: NDArray[np.int64]) -> float:
+    """Test the same with utterances that come in clusters (Durkalski et al. 2003).
+
+    With ``D`` the sum of first minus second over a cluster, ``(sum D)^2 / sum D^2`` is compared
+    with chi-squared of one degree of freedom. Fractions (an average over seeds) are welcome. It
+    leans on many clusters; with few the swap test is the one to believe.
+
+    Args:
+        first: ``(utterances,)`` how often one system was right, 0 to 1.
+        second: the same of the other system.
+        codes: ``(utterances,)`` number of the cluster.
+    """
+    from scipy.stats import chi2
+
+    sums = np.bincount(codes, first - second)
+    below = float((sums**2).sum())
+    return float(chi2.sf(float(sums.sum()) ** 2 / below, 1)) if below > 0 else 1.0

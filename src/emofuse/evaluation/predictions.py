@@ -4,12 +4,17 @@ Columns: ``id``, ``corpus``, ``fold``, ``seed``, ``speaker``, ``session``, ``dia
 ``gold`` and ``predicted`` (class names), ``p:<class>`` (probabilities, in the order of the label
 scheme) and ``w:<modality>`` (share of the decision). The class list and the modalities also lie in
 the metadata of the file.
+
+There may be more: ``age`` (years) and ``language``; ``vad:<dimension>`` and
+``gold_vad:<dimension>`` on the scale of the label scheme; ``c:<class>`` (calibrated
+probabilities), ``t:<class>`` (least calibrated probability that puts a class into the set) and
+``answer_above`` (least calibrated confidence that is answered).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +29,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = [
+    "CALIBRATED",
+    "DIMENSIONS",
+    "GOLD_VAD",
     "PROBABILITY",
+    "SILENCE",
+    "THRESHOLD",
+    "VAD",
     "WEIGHT",
+    "calibrated_of",
     "check_predictions",
     "modalities_of",
     "read_predictions",
@@ -34,8 +46,11 @@ __all__ = [
 
 PROBABILITY = "p:"
 WEIGHT = "w:"
+CALIBRATED, THRESHOLD, SILENCE = "c:", "t:", "answer_above"
+VAD, GOLD_VAD = "vad:", "gold_vad:"
+DIMENSIONS = ("valence", "arousal", "dominance")
 REQUIRED_TEXT = ("id", "fold", "gold", "predicted")
-OPTIONAL_TEXT = ("corpus", "speaker", "session", "dialogue", "gender")
+OPTIONAL_TEXT = ("corpus", "speaker", "session", "dialogue", "gender", "language")
 COLUMNS = (
     *("id", "corpus", "fold", "seed", "speaker", "session", "dialogue", "gender"),
     *("gold", "predicted"),
@@ -67,7 +82,7 @@ def write_predictions(path: Path, frame: pd.DataFrame, classes: Sequence[str]) -
 
     check_predictions(frame, classes, str(path))
     modalities = modalities_of(frame)
-    schema = _schema(classes, modalities)
+    schema = _schema(classes, modalities, frame.columns)
     unknown = [name for name in frame.columns if name not in schema.names]
     if unknown:
         raise WorkError(f"{path}: unknown column {shorten(unknown[0])}; legal: {_legal(schema)}")
@@ -121,6 +136,7 @@ def check_predictions(frame: pd.DataFrame, classes: Sequence[str], where: str) -
     _check_labels(frame, classes, where)
     _check_probabilities(frame, classes, where)
     _check_weights(frame, where)
+    _check_more(frame, classes, where)
 
 
 def _check_columns(frame: pd.DataFrame, classes: Sequence[str], where: str) -> None:
@@ -145,7 +161,7 @@ def _check_keys(frame: pd.DataFrame, where: str) -> None:
     for name in REQUIRED_TEXT:
         present = frame[name].map(lambda value: isinstance(value, str) and bool(value))
         _refuse(frame, ~present.to_numpy(bool), where, f"{name} is missing or no text")
-    for name in OPTIONAL_TEXT:
+    for name in (one for one in OPTIONAL_TEXT if one in frame.columns):
         wrong = frame[name].notna() & ~frame[name].map(lambda value: isinstance(value, str))
         _refuse(frame, wrong.to_numpy(bool), where, f"{name} is no text")
     if frame["seed"].dtype.kind not in "iu":
@@ -187,6 +203,38 @@ def _check_weights(frame: pd.DataFrame, where: str) -> None:
         _refuse(frame, wrong, where, "a modality's weight is not between 0 and 1")
 
 
+def _check_more(frame: pd.DataFrame, classes: Sequence[str], where: str) -> None:
+    """Look through the columns that need not be there."""
+    for start in (CALIBRATED, THRESHOLD):
+        names = [start + name for name in classes]
+        there = [name for name in names if name in frame.columns]
+        if there and len(there) < len(names):
+            raise WorkError(f"{where}: column {sorted(set(names) - set(there))[0]!r} is missing")
+        if not there:
+            continue
+        values = _numbers(frame, names, where)
+        unknown = np.isnan(values).all(axis=1)
+        inside = ((values >= -TIE) & (values <= 1 + TOLERANCE)).all(axis=1)
+        _refuse(frame, ~(unknown | inside), where, f"a {start}<class> is not between 0 and 1")
+        if start == CALIBRATED:
+            whole = np.abs(values.sum(axis=1) - 1.0) <= TOLERANCE
+            _refuse(frame, ~(unknown | whole), where, "calibrated probabilities do not sum to 1")
+    starts = (VAD, GOLD_VAD)
+    plain = [n for n in frame.columns if n.startswith(starts) or n in ("age", SILENCE)]
+    if plain:
+        wrong = np.isinf(_numbers(frame, plain, where)).any(axis=1)
+        _refuse(frame, wrong, where, "a number is infinite")
+
+
+def calibrated_of(frame: pd.DataFrame, classes: Sequence[str]) -> NDArray[np.float64] | None:
+    """Calibrated probabilities ``(rows, classes)``; None where a row has none."""
+    names = [CALIBRATED + name for name in classes]
+    if not set(names) <= set(frame.columns):
+        return None
+    values = frame[names].to_numpy(np.float64)
+    return None if np.isnan(values).any() else values
+
+
 def _numbers(frame: pd.DataFrame, names: list[str], where: str) -> NDArray[np.float64]:
     strange = [name for name in names if frame[name].dtype.kind not in "fiu"]
     if strange:
@@ -203,12 +251,17 @@ def _refuse(frame: pd.DataFrame, wrong: ArrayLike, where: str, reason: str) -> N
         raise WorkError(f"{where}: row {row + 1} (id {name}): {reason}{more}")
 
 
-def _schema(classes: Sequence[str], modalities: Sequence[str]) -> pa.Schema:
+def _schema(classes: Sequence[str], modalities: Sequence[str], there: Collection[str]) -> pa.Schema:
     import pyarrow as pa
 
     fields = [(name, pa.int64() if name == "seed" else pa.string()) for name in COLUMNS]
     fields += [(PROBABILITY + name, pa.float64()) for name in classes]
     fields += [(WEIGHT + name, pa.float64()) for name in modalities]
+    starts = [(CALIBRATED, classes), (THRESHOLD, classes)]
+    starts += [(VAD, DIMENSIONS), (GOLD_VAD, DIMENSIONS)]
+    more = [(start + name, pa.float64()) for start, names in starts for name in names]
+    more += [(SILENCE, pa.float64()), ("age", pa.float64()), ("language", pa.string())]
+    fields += [(name, kind) for name, kind in more if name in there]
     return pa.schema(fields)
 
 

@@ -12,8 +12,11 @@ from typing import Any
 
 import yaml
 
+from emofuse.evaluation.analysis import Analysis, analyse
+from emofuse.evaluation.analysis_tables import analysis_tables
 from emofuse.evaluation.compare import distinct_names
 from emofuse.evaluation.confidence import Confidence, confidence_of, confidence_png
+from emofuse.evaluation.fairness import ATTRIBUTES
 from emofuse.evaluation.intervals import RESAMPLES
 from emofuse.evaluation.metrics import METRIC_NAMES, METRICS
 from emofuse.evaluation.openings import count_openings
@@ -24,6 +27,7 @@ from emofuse.evaluation.tables import (
     Table,
     class_table,
     data_table,
+    label,
     percent,
     score_cells,
     score_table,
@@ -40,6 +44,7 @@ __all__ = [
 ]
 
 LONGEST_TEXT = 100_000
+ANALYSIS_RESAMPLES = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,37 +54,52 @@ class Report:
     run: RunFolder
     summary: Summary
     confidence: Confidence
+    analysis: Analysis
 
 
-def read_report(path: Path, resamples: int = RESAMPLES, seed: int = 0) -> Report:
+def read_report(
+    path: Path, resamples: int = RESAMPLES, seed: int = 0, by: Sequence[str] = ATTRIBUTES
+) -> Report:
     """Read a run directory and compute every figure from its predictions.
+
+    Args:
+        path: the run.
+        resamples: of the intervals of scores.
+        seed: of all draws.
+        by: attributes to cut groups of speakers by.
 
     Raises:
         WorkError: the directory or its predictions cannot be read.
+        OptionError: an unknown attribute.
     """
     run = read_run(path)
     return Report(
         run,
         summarise(run.predictions, run.classes, resamples, seed),
         confidence_of(run.predictions, run.classes),
+        analyse(run.predictions, run.classes, by, min(resamples, ANALYSIS_RESAMPLES), seed),
     )
 
 
 def report_tables(reports: Sequence[Report]) -> list[Table]:
-    """Give the tables of one run or several: scores, what was judged, recalls, weights."""
+    """Give the tables of one run or several: scores, recalls, weights, and the analysis."""
     runs = [report.run for report in reports]
     summaries = [report.summary for report in reports]
     names = distinct_names(runs)
     shared = (runs, summaries, names)
     tables = [score_table(*shared), data_table(*shared), class_table(*shared)]
     weights = weight_table(*shared)
-    return tables if weights is None else [*tables, weights]
+    tables += [] if weights is None else [weights]
+    told = [label(name, run.stamp.text) for name, run in zip(names, runs, strict=True)]
+    return [*tables, *analysis_tables([report.analysis for report in reports], told)]
 
 
 def report_notes(report: Report) -> list[str]:
     """What the reader must know: doubts on the figures, contamination, files that are missing."""
     alarm = leak_alarm(report)
-    notes = (*report.summary.notes, *report.run.stamp.contaminated, *report.run.problems)
+    stamp = (*report.run.stamp.contaminated, *report.run.stamp.unknown)
+    power = report.analysis.power.note
+    notes = (*report.summary.notes, power, *stamp, *report.run.problems)
     return [alarm, *notes] if alarm else list(notes)
 
 
@@ -116,11 +136,13 @@ def report_json(reports: Sequence[Report]) -> dict[str, Any]:
                 "protocol": report.run.stamp.protocol,
                 "speaker_independent": report.run.stamp.independent,
                 "contaminated": list(report.run.stamp.contaminated),
+                "unknown_encoders": list(report.run.stamp.unknown),
                 "stamp": report.run.stamp.text,
                 "audit_stamp": report.run.stamp.line,
                 "test_openings": openings_of_test(report.run),
                 **report.summary.to_json(),
                 "confidence": report.confidence.to_json(),
+                **report.analysis.to_json(),
                 "problems": list(report.run.problems),
             }
             for report in reports

@@ -33,12 +33,14 @@ class Stamp:
         independent: whether test speakers are unseen in training.
         line: the audit's stamp, one line.
         contaminated: encoders that saw a test corpus with labels, one line each.
+        unknown: encoders of which nobody wrote down what they saw, one line each.
     """
 
     protocol: str
     independent: Independence
     line: str
     contaminated: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -52,7 +54,8 @@ class Stamp:
             "no": "SPEAKER-DEPENDENT",
             "unknown": "SPEAKERS UNKNOWN",
         }
-        return words[self.independent] + (", CONTAMINATED" if self.contaminated else "")
+        marks = ", CONTAMINATED" if self.contaminated else ""
+        return words[self.independent] + marks + (", PROVENANCE UNKNOWN" if self.unknown else "")
 
     @property
     def sound(self) -> bool:
@@ -126,6 +129,7 @@ def read_run(path: Path) -> RunFolder:
     stamp = replace(
         _stamp(audit, recipe, predictions, folds, problems),
         contaminated=_contaminated(bundle, predictions, audit),
+        unknown=_unknown(bundle),
     )
     _check_complete(predictions, folds, problems)
     name = recipe.get("name")
@@ -221,7 +225,25 @@ def _contaminated(
         unlisted = {str(name).lower() for name in names} - {str(one).lower() for one in listed}
         seen = sorted(unlisted & tested)
         if seen:
-            found.append(f"the {modality} encoder saw {', '.join(seen)} with labels")
+            source = provenance.get("source") if isinstance(provenance, dict) else None
+            told = f" ({source})" if source else ""
+            found.append(f"the {modality} encoder saw {', '.join(seen)} with labels{told}")
+    return tuple(found)
+
+
+def _unknown(bundle: Mapping[str, Any]) -> tuple[str, ...]:
+    """Encoders of the bundle of which nobody wrote down what they saw."""
+    encoders = bundle.get("encoders")
+    found = []
+    for modality, encoder in encoders.items() if isinstance(encoders, dict) else ():
+        provenance = encoder.get("provenance") if isinstance(encoder, dict) else None
+        if isinstance(provenance, dict) and provenance.get("known") is False:
+            spec = encoder.get("spec")
+            name = spec.get("name") if isinstance(spec, dict) else None
+            found.append(
+                f"nobody wrote down what the {modality} encoder ({shorten(name)}) saw: it may know "
+                "the test speakers, or their labels"
+            )
     return tuple(found)
 
 

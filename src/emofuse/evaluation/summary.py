@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,16 @@ from emofuse.evaluation.intervals import (
     cluster_counts,
     interval_notes,
 )
-from emofuse.evaluation.metrics import METRICS, Scores, confusion_matrix, scores_of
+from emofuse.evaluation.metrics import (
+    CLASS_METRICS,
+    METRICS,
+    Scores,
+    confusion_matrix,
+    mean_defined,
+    scores_of,
+)
 from emofuse.evaluation.predictions import WEIGHT, modalities_of
+from emofuse.evaluation.resampling import sum_intervals
 
 __all__ = ["ClassRow", "Estimate", "PartRow", "Summary", "summarise"]
 
@@ -45,13 +53,21 @@ class Estimate:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: values are means over seeds; None where undefined (see `metrics`)."""
+    """One class: values are means over seeds; None where undefined (see `metrics`).
+
+    Attributes:
+        name: of the class.
+        support: its utterances in gold.
+        recall, precision, f1: the values.
+        intervals: the 95 % interval of each of the three.
+    """
 
     name: str
     support: int
     recall: float | None
     precision: float | None
     f1: float | None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +161,9 @@ def summarise(
             )
             for name in METRICS
         },
-        per_class=_class_rows(classes, counts, seed_scores),
+        per_class=_class_rows(
+            classes, counts, seed_scores, _class_intervals(clusters.counts, resamples, seed)
+        ),
         per_fold=fold_rows,
         per_seed=tuple(_row(name, part, classes) for name, part in per_seed),
         confusion=np.sum([s.confusion for s in seed_scores], axis=0),
@@ -182,7 +200,10 @@ def _row(name: str, part: pd.DataFrame, classes: Sequence[str]) -> PartRow:
 
 
 def _class_rows(
-    classes: Sequence[str], counts: Sequence[int], found: Sequence[Scores]
+    classes: Sequence[str],
+    counts: Sequence[int],
+    found: Sequence[Scores],
+    intervals: Sequence[Mapping[str, Interval]],
 ) -> tuple[ClassRow, ...]:
     return tuple(
         ClassRow(
@@ -191,9 +212,28 @@ def _class_rows(
             recall=_mean([s.recall[place] for s in found]),
             precision=_mean([s.precision[place] for s in found]),
             f1=_mean([s.f1[place] for s in found]),
+            intervals=intervals[place],
         )
         for place, name in enumerate(classes)
     )
+
+
+def _class_intervals(
+    counts: NDArray[np.float64], resamples: int, seed: int
+) -> list[dict[str, Interval]]:
+    """Intervals of recall, precision and F1 of each class, averaged over seeds."""
+    clusters, seeds, width = counts.shape[:3]
+
+    def measure(flat: NDArray[np.float64]) -> NDArray[np.float64]:
+        matrices = flat.reshape(len(flat), seeds, width, width)
+        kinds = [mean_defined(np.moveaxis(one(matrices), 1, -1)) for one in CLASS_METRICS.values()]
+        return np.concatenate(kinds, axis=1)
+
+    found = sum_intervals(counts.reshape(clusters, -1), measure, resamples, seed)
+    return [
+        {name: found[kind * width + place] for kind, name in enumerate(CLASS_METRICS)}
+        for place in range(width)
+    ]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

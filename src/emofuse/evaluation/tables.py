@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from emofuse.evaluation.compare import Comparison
 from emofuse.evaluation.metrics import METRICS
 from emofuse.evaluation.runs import RunFolder
-from emofuse.evaluation.summary import Estimate, Summary
+from emofuse.evaluation.summary import ClassRow, Estimate, Summary
 
 __all__ = [
     "Table",
     "class_table",
     "comparison_table",
     "data_table",
+    "label",
     "percent",
     "score_cells",
     "score_table",
@@ -68,6 +69,19 @@ class Table:
         lines = ["| " + " | ".join(row) + " |" for row in [heads, rule, *rows]]
         return "\n".join([f"**{_markdown(self.title)}**", "", *lines])
 
+    def to_html(self) -> str:
+        """Write an HTML ``table``, to be put into a page of one's own."""
+
+        def line(cells: tuple[str, ...], tag: str) -> str:
+            shown = [html.escape(cell).replace("\n", "<br>") for cell in cells]
+            return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in shown) + "</tr>"
+
+        rows = "\n".join(line(row, "td") for row in self.rows)
+        return (
+            f"<table>\n<caption>{html.escape(self.title)}</caption>\n"
+            f"<thead>{line(self.columns, 'th')}</thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+        )
+
     def to_latex(self) -> str:
         """Write a LaTeX ``tabular`` (plain, no packages needed)."""
         letters = "".join("l" if p < self.numeric else "r" for p in range(len(self.columns)))
@@ -119,7 +133,8 @@ def _ends(low: float | None, high: float | None) -> str:
     return f"{percent(low)}–{percent(high)}"
 
 
-def _label(name: str, stamp: str) -> str:
+def label(name: str, stamp: str) -> str:
+    """Name a run in a table, with its stamp where that is not the best one."""
     return name if stamp == SOUND else f"{name}\n{stamp}"
 
 
@@ -146,7 +161,7 @@ def data_table(
     """What was judged and what guessing would give: one row a run."""
     rows = [
         (
-            _label(name, run.stamp.text),
+            label(name, run.stamp.text),
             f"{s.utterances:,}",
             "unknown" if s.speakers is None else f"{s.speakers:,}",
             f"{s.folds:,}",
@@ -168,16 +183,22 @@ def class_table(
     """Recall of each class in %: one row a class, one column a run."""
     classes = list(dict.fromkeys(c for summary in summaries for c in summary.classes))
     found = [{row.name: row for row in summary.per_class} for summary in summaries]
-    heads = [_label(name, run.stamp.text) for name, run in zip(names, runs, strict=True)]
+    heads = [label(name, run.stamp.text) for name, run in zip(names, runs, strict=True)]
     rows = []
     for name in classes:
         cells = []
         for by_name in found:
             row = by_name.get(name)
-            shown = "not a class" if row is None else percent(row.recall)
+            shown = "not a class" if row is None else percent(row.recall) + _within(row)
             cells.append(shown if row is None else f"{shown} (n {row.support:,})")
         rows.append((name, *cells))
-    return Table("recall in % (n utterances)", ("class", *heads), tuple(rows))
+    return Table("recall in %, 95 % interval (n utterances)", ("class", *heads), tuple(rows))
+
+
+def _within(row: ClassRow) -> str:
+    """The interval of a recall: `` (70.1–78.0)``."""
+    one = row.intervals.get("recall")
+    return "" if one is None or one.low is None else f" ({_ends(one.low, one.high)})"
 
 
 def weight_table(
@@ -188,7 +209,7 @@ def weight_table(
     if len(modalities) < 2:
         return None
     rows = [
-        (_label(name, run.stamp.text), *(percent(summary.weights.get(m)) for m in modalities))
+        (label(name, run.stamp.text), *(percent(summary.weights.get(m)) for m in modalities))
         for name, run, summary in zip(names, runs, summaries, strict=True)
     ]
     return Table("mean share of the decision in %", ("run", *modalities), tuple(rows))
@@ -198,8 +219,8 @@ def comparison_table(comparison: Comparison) -> Table:
     """Pairs of runs: difference in points, interval, p-values."""
     rows = [
         (
-            _label(pair.first, pair.first_stamp),
-            _label(pair.second, pair.second_stamp),
+            label(pair.first, pair.first_stamp),
+            label(pair.second, pair.second_stamp),
             percent(pair.first_value),
             percent(pair.second_value),
             f"{100 * pair.difference:+.1f}",
@@ -208,12 +229,16 @@ def comparison_table(comparison: Comparison) -> Table:
             else f"{100 * pair.interval.low:+.1f} to {100 * pair.interval.high:+.1f}",
             p_value(pair.p),
             p_value(pair.p_holm),
+            f"{pair.only_first:,} : {pair.only_second:,}",
+            p_value(pair.p_mcnemar_holm),
+            f"{100 * pair.noise:.1f}",
             f"{pair.common:,}",
             f"{pair.clusters:,} {pair.unit}s",
         )
         for pair in comparison.pairs
     ]
-    heads = ("run A", "run B", "A", "B", "A−B", "95 % interval", "p", "p Holm", "common", "units")
+    figures = ("run A", "run B", "A", "B", "A−B", "95 % interval", "p", "p Holm")
+    heads = (*figures, "right alone", "McNemar Holm", "noise WA", "common", "units")
     title = f"{comparison.metric.upper()} in %, paired on common utterances"
     return Table(title, heads, tuple(rows), 2)
 

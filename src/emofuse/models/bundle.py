@@ -106,6 +106,8 @@ class BundleConfig(Options):
         protocol: how the metrics were measured.
         metrics: metric -> figure (``ua``, ``ua_low``, ``ua_high``, ``wa``, ``wf1``, ``mf1`` ...).
         data: training corpora and their licences.
+        calibration: how logits become answers (`evaluation.rules.AnswerRules`), fitted on what the
+            training held out; None where nothing was.
         trained_with_dropout: whether whole modalities were left out in training, so that an
             answer from fewer modalities can be relied on.
         encoders_local: modality -> folder inside the bundle, where the encoder learned in the run
@@ -122,6 +124,7 @@ class BundleConfig(Options):
     protocol: ProtocolNote = ProtocolNote()
     metrics: dict[str, float | None] = Field(default_factory=dict)
     data: DataNote = DataNote()
+    calibration: dict[str, Any] | None = None
     trained_with_dropout: bool = False
     encoders_local: dict[Modality, LocalFolder] = Field(default_factory=dict)
     hashes: dict[str, str] = Field(default_factory=dict)

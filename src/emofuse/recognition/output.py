@@ -68,6 +68,9 @@ class CsvWriter:
                 "emotion",
                 *(f"p:{name}" for name in classes),
                 *(f"w:{name}" for name in modalities),
+                "calibrated",
+                "emotion_set",
+                "too_unsure",
                 "modalities",
                 "missing",
                 "seconds",
@@ -85,6 +88,9 @@ class CsvWriter:
                     answer.emotion,
                     *(_number(answer.probabilities.get(name)) for name in self._classes),
                     *(_number(answer.weights.get(name)) for name in self._modalities),
+                    _flag(answer.calibrated),
+                    " ".join(answer.emotion_set),
+                    _flag(answer.too_unsure),
                     " ".join(answer.modalities),
                     " ".join(answer.missing),
                     "" if answer.seconds is None else f"{answer.seconds:.3f}",
@@ -93,6 +99,10 @@ class CsvWriter:
                 ]
             )
         self._stream.flush()
+
+
+def _flag(value: bool | None) -> str:
+    return "" if value is None else "yes" if value else "no"
 
 
 def _number(value: float | None) -> str:
@@ -123,4 +133,5 @@ def _row(answer: Recognition, classes: Sequence[str]) -> list[str]:
     if len(classes) > MANY_CLASSES:
         first = sorted(classes, key=lambda name: -found[name])[:SHOWN_CLASSES]
         shares = [", ".join(f"{name} {100 * found[name]:.1f}" for name in first)]
-    return [answer.id, str(answer.emotion), rests, length, *shares]
+    doubt = " ?" if answer.too_unsure else ""
+    return [answer.id, f"{answer.emotion}{doubt}", rests, length, *shares]

@@ -32,6 +32,7 @@ from emofuse.recognition.query import (
     seconds_of,
     video_query,
 )
+from emofuse.recognition.scoring import Scoring, load_scoring
 
 __all__ = ["Query", "Recognition", "Recognizer"]
 
@@ -49,6 +50,12 @@ class Recognition(Options):
         id: of the query.
         emotion: the most probable class, or None where ``error`` says why not.
         probabilities: class -> probability, in the order of the label scheme; they sum to 1.
+            Calibrated where the bundle can.
+        calibrated: whether they are; else they are as the model gave them.
+        emotion_set: emotions that hold the right one as often as the bundle promises, likeliest
+            first; empty where it promises nothing.
+        too_unsure: whether the confidence is below what the bundle answers from; None where it
+            has no such limit.
         modalities: what the answer rests on.
         weights: modality -> share of the decision; empty where the model does not say.
         missing: modalities that the model knows and the query lacks.
@@ -61,6 +68,9 @@ class Recognition(Options):
     id: str
     emotion: str | None = None
     probabilities: dict[str, float] = Field(default_factory=dict)
+    calibrated: bool = False
+    emotion_set: tuple[str, ...] = ()
+    too_unsure: bool | None = None
     modalities: tuple[str, ...] = ()
     weights: dict[str, float] = Field(default_factory=dict)
     missing: tuple[str, ...] = ()
@@ -90,6 +100,7 @@ class Recognizer:
         config: the bundle's configuration.
         encoders: what turns queries into the features that the model was trained on.
         device: where the model runs, ``cpu`` or ``cuda``.
+        scoring: how logits become answers; None = probabilities as the model gives them.
     """
 
     def __init__(
@@ -98,8 +109,10 @@ class Recognizer:
         config: BundleConfig,
         encoders: BundleEncoders,
         device: str = "cpu",
+        scoring: Scoring | None = None,
     ) -> None:
         self.config = config
+        self.scoring = scoring or Scoring(config.scheme.classes)
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
         self._encoders = encoders
@@ -110,6 +123,9 @@ class Recognizer:
         path: Path | str,
         device: str = "cpu",
         encoders: Mapping[Modality, str] | None = None,
+        *,
+        raw: bool = False,
+        corpus: str | None = None,
     ) -> Recognizer:
         """Load a bundle.
 
@@ -118,15 +134,19 @@ class Recognizer:
             device: ``cpu``, ``cuda`` or ``auto``.
             encoders: modality -> where its encoder lies now, if it was moved; the weights must be
                 the ones that the bundle was trained with.
+            raw: leave calibration, sets and silence aside.
+            corpus: the speech is like that of this corpus: its own scaling is taken.
 
         Raises:
             BundleError: no bundle there, a damaged one, or one trained on imported features.
-            OptionError: no such device.
+            OptionError: no such device, or no scaling for this corpus.
         """
         device = _device(device)
         folder = _find_bundle(Path(path))
         model, config = read_bundle(folder)
-        return cls(model, config, BundleEncoders(config, device, encoders or {}, folder), device)
+        scoring = load_scoring(folder, config, raw=raw, corpus=corpus)
+        ready = BundleEncoders(config, device, encoders or {}, folder)
+        return cls(model, config, ready, device, scoring)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -312,7 +332,6 @@ class Recognizer:
         if not bool(torch.isfinite(logits).all()):
             one.error = "the model gave NaN or infinity; the features are far from its training's"
             return _failed(one)
-        probabilities = torch.softmax(logits, dim=0).tolist()
         used = tuple(name for name in self.modalities if name in (one.features or {}))
         missing = tuple(name for name in self.modalities if name not in used)
         weights = {
@@ -321,8 +340,7 @@ class Recognizer:
         vad = None if output.vad is None else self._scaled(output.vad[row])
         return Recognition(
             id=one.query.id,
-            emotion=self.classes[int(np.argmax(probabilities))],
-            probabilities=dict(zip(self.classes, probabilities, strict=True)),
+            **self.scoring.tell(logits),
             modalities=used,
             weights=weights or ({used[0]: 1.0} if len(used) == 1 else {}),
             missing=missing,

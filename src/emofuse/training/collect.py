@@ -6,12 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from emofuse.corpora import CORPORA
-from emofuse.evaluation.predictions import PROBABILITY, WEIGHT
+from emofuse.evaluation.predictions import DIMENSIONS, GOLD_VAD, PROBABILITY, VAD, WEIGHT
+from emofuse.evaluation.rules import AnswerRules
 from emofuse.evaluation.summary import Summary
+from emofuse.labels import LabelScheme
+from emofuse.manifest import Utterance
 from emofuse.models.build import build_model
 from emofuse.models.bundle import BundleConfig, write_bundle
 from emofuse.models.contract import ModelSpec
@@ -20,12 +25,17 @@ from emofuse.training.bundle_encoders import bundle_encoders
 from emofuse.training.data import RunData
 from emofuse.training.jobs import Job, JobResult
 from emofuse.training.recipe import Recipe
+from emofuse.training.scores import calibrated_columns
 
 __all__ = ["best_job", "metrics_note", "predictions_frame", "write_best"]
 
 
 def predictions_frame(
-    jobs: Sequence[Job], results: Sequence[JobResult], data: RunData, folder: Path
+    jobs: Sequence[Job],
+    results: Sequence[JobResult],
+    data: RunData,
+    folder: Path,
+    rules: Sequence[AnswerRules | None] | None = None,
 ) -> pd.DataFrame:
     """Join what the models said with the sealed labels: the one place where `train` opens test.
 
@@ -34,11 +44,13 @@ def predictions_frame(
         results: of each.
         data: features, folds and the sealed labels.
         folder: of the run, whose record of openings gets a line.
+        rules: of each job, how its logits become answers.
     """
     classes = data.scheme.classes
     frames: list[pd.DataFrame] = []
     tested = data.test.open(folder, jobs, f"train: scores of {len(jobs)} trainings")
-    for job, result, utterances in zip(jobs, results, tested, strict=True):
+    fitted = [None] * len(jobs) if rules is None else rules
+    for job, result, utterances, rule in zip(jobs, results, tested, fitted, strict=True):
         shares = torch.softmax(result.logits.double(), dim=1)
         predicted = shares.argmax(dim=1).tolist()
         columns: dict[str, Any] = {
@@ -55,8 +67,44 @@ def predictions_frame(
         }
         columns |= {f"{PROBABILITY}{n}": shares[:, i].numpy() for i, n in enumerate(classes)}
         columns |= {f"{WEIGHT}{name}": part.numpy() for name, part in result.weights.items()}
+        columns |= _about(utterances) | _vad(result, utterances, data.scheme)
+        if any(one is not None for one in fitted):
+            logits = result.logits.double().numpy()
+            columns |= calibrated_columns(rule, logits, columns["corpus"], classes)
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
+
+
+def _about(utterances: Sequence[Utterance]) -> dict[str, Any]:
+    """Age and language of the speakers, where any is known."""
+    found: dict[str, Any] = {}
+    ages = [_age(u.extra.get("age")) for u in utterances]
+    if any(age is not None for age in ages):
+        found["age"] = np.array(ages, np.float64)
+    if any(u.language for u in utterances):
+        found["language"] = [u.language for u in utterances]
+    return found
+
+
+def _age(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < 130 else None
+
+
+def _vad(
+    result: JobResult, utterances: Sequence[Utterance], scheme: LabelScheme
+) -> dict[str, NDArray[np.float64]]:
+    """Valence, arousal and dominance on the scheme's scale, beside what annotators said."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for place, name in enumerate(DIMENSIONS):
+        gold = [getattr(u.vad, name, None) for u in utterances]
+        if any(value is not None for value in gold):
+            found[GOLD_VAD + name] = np.array(gold, np.float64)
+        if result.vad is not None and name in scheme.vad:
+            low, high = scheme.vad[name]
+            found[VAD + name] = low + (result.vad[:, place].double().numpy() + 1) / 2 * (high - low)
+    return found
 
 
 def metrics_note(
@@ -66,7 +114,7 @@ def metrics_note(
     jobs: Sequence[Job],
     results: Sequence[JobResult],
 ) -> dict[str, Any]:
-    """Give what goes into ``metrics.json``: the summary, and how far it can be believed."""
+    """Give what goes into ``metrics.json``: the figures, and how far they can be believed."""
     best = best_job(results)
     said = (str(note) for result in results for note in result.note["notes"])
     notes = dict.fromkeys((*data.remarks, *said))
@@ -93,8 +141,10 @@ def write_best(
     data: RunData,
     job: Job,
     metrics: Mapping[str, Any],
+    *,
+    rules: AnswerRules | None = None,
 ) -> None:
-    """Write the bundle of a job's model."""
+    """Write the bundle of a job's model, with the rules by which it answers."""
     spec = ModelSpec(data.table.dims, len(data.scheme.classes))
     model = build_model(recipe.model["name"], recipe.model_options, spec)
     model.load_state_dict(dict(job.weights()))
@@ -120,6 +170,7 @@ def write_best(
                 "utterances": len(job.fold.train) + (len(job.fold.dev) if refit else 0),
                 "languages": sorted({u.language for u in learnt if u.language}),
             },
+            "calibration": None if rules is None else rules.model_dump(mode="json"),
             "trained_with_dropout": recipe.trainer.dropout_for(len(data.table.dims)) > 0,
         },
         "bundle",

@@ -15,7 +15,7 @@ from torch import Tensor
 from emofuse.features.table import FeatureTable
 from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json, write_json, write_text
-from emofuse.training.checkpoint import load_state, save_state
+from emofuse.training.checkpoint import load_state, save_state, under
 from emofuse.training.fit import Fit
 from emofuse.training.parts import Part
 from emofuse.training.repeatable import repeatable, threads
@@ -59,7 +59,10 @@ class Job:
         outputs = load_state(self.folder / OUTPUTS)
         tensors = {} if outputs is None else outputs[0]
         weights = {n.removeprefix("w:"): t for n, t in tensors.items() if n.startswith("w:")}
-        return JobResult(note, tensors["logits"], weights)
+        held_out = under("held_out", tensors)
+        return JobResult(
+            note, tensors["logits"], weights, tensors.get("vad"), held_out if held_out else None
+        )
 
     def weights(self) -> Mapping[str, Tensor]:
         """Read the weights of its model."""
@@ -84,11 +87,16 @@ class JobResult:
         note: dev metric, epochs, chosen hyper-parameters, notes.
         logits: ``(test items, classes)``, in the order of the fold's test part.
         weights: modality -> ``(test items,)``.
+        vad: ``(test items, 3)`` in [-1, 1], where the model gives it.
+        held_out: ``rows`` of the feature table, ``labels`` and ``logits`` of items of train and dev
+            that were not learned from, where there were any; ``note["held_out"]`` says which.
     """
 
     note: Mapping[str, Any]
     logits: Tensor
     weights: Mapping[str, Tensor]
+    vad: Tensor | None = None
+    held_out: Mapping[str, Tensor] | None = None
 
 
 def slug(name: str) -> str:
@@ -159,6 +167,10 @@ def _run(
         watch.close()
     seen = trained.recognise(test_rows)
     outputs = {"logits": seen.logits, **{f"w:{n}": part for n, part in seen.weights.items()}}
+    outputs |= {} if seen.vad is None else {"vad": seen.vad}
+    if (held := trained.held_out) is not None:
+        outputs |= {"held_out.rows": held.part.rows, "held_out.logits": held.logits}
+        outputs["held_out.labels"] = held.part.targets.labels
     save_state(job.folder / OUTPUTS, outputs, {"fold": job.fold.name, "seed": job.seed})
     save_state(job.folder / MODEL, trained.model.state_dict(), {"seed": job.seed})
     for modality, state in trained.learnt.items():
@@ -178,6 +190,7 @@ def _note(job: Job, trained: Trained) -> dict[str, Any]:
         "epochs": trained.epochs,
         "chosen": dict(trained.chosen),
         "notes": list(trained.notes),
+        "held_out": None if trained.held_out is None else trained.held_out.source,
     }
 
 

@@ -13,8 +13,9 @@ from emofuse.losses.objective import Objective
 from emofuse.models.contract import EmotionOutput, FusionModel
 from emofuse.training.feeder import Feeder
 from emofuse.training.memory import halving
+from emofuse.training.parts import Part
 
-__all__ = ["Recognised", "better_is_higher", "judge", "recognise"]
+__all__ = ["HeldOut", "Recognised", "better_is_higher", "judge", "recognise"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,29 @@ class Recognised:
         weights: modality -> ``(items,)`` float32.
         loss: mean value of the objective, where one was given.
         extras: name -> ``(items, ...)``, what the model tells of itself, where it was asked for.
+        vad: ``(items, 3)`` float32 in [-1, 1], where the model gives it.
     """
 
     logits: Tensor
     weights: dict[str, Tensor]
     loss: float | None = None
     extras: dict[str, Tensor] = field(default_factory=dict)
+    vad: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What a model said of items of train and dev that it did not learn from.
+
+    Attributes:
+        part: the items.
+        logits: ``(items, classes)`` float32, in their order.
+        source: ``dev``, or the held-out sides of ``inner folds``.
+    """
+
+    part: Part
+    logits: Tensor
+    source: str
 
 
 @torch.no_grad()
@@ -57,6 +75,7 @@ def recognise(
     model.eval()
     order: list[Tensor] = []
     logits: list[Tensor] = []
+    vad: list[Tensor] = []
     weights: dict[str, list[Tensor]] = {name: [] for name in model.spec.dims}
     told: dict[str, list[Tensor]] = {}
     loss = 0.0
@@ -68,6 +87,8 @@ def recognise(
     for items, output in batches:
         order.append(items)
         logits.append(output.logits.float())
+        if output.vad is not None:
+            vad.append(output.vad.float().cpu())
         for name, parts in weights.items():
             part = output.weights.get(name)
             parts.append(torch.zeros(len(items)) if part is None else part.float().cpu())
@@ -81,6 +102,7 @@ def recognise(
         {name: torch.cat(parts)[places] for name, parts in weights.items()},
         None if objective is None or targets is None else loss / max(len(feeder), 1),
         {n: torch.cat(parts)[places] for n, parts in told.items() if len(parts) == len(order)},
+        torch.cat(vad)[places] if vad else None,
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from emofuse.augment.policy import AugmentOptions
 from emofuse.encoders.contract import EncoderSpec
 from emofuse.errors import OptionError, UsageError, nearest_hint, shorten
+from emofuse.evaluation.rules import ScoreOptions
 from emofuse.features.augmented import check_augmentation
 from emofuse.features.store import DEFAULT_STORE
 from emofuse.labels import LabelScheme, get_scheme
@@ -100,6 +101,7 @@ class Recipe(Options):
         protocol: ``name`` and the protocol's own options, resolved.
         augment: how training items are changed; nothing else ever is.
         trainer: how the model is fitted.
+        scores: what is fitted on dev after training: calibration, sets of emotions, silence.
         seeds: one training a fold and seed.
         published: what the paper reports for this configuration.
         ablations: row of the switch table -> ``key=value`` overrides that make it; `emofuse ablate`
@@ -115,6 +117,7 @@ class Recipe(Options):
     protocol: dict[str, Any]
     augment: AugmentOptions = AugmentOptions()
     trainer: TrainerOptions = TrainerOptions()
+    scores: ScoreOptions = ScoreOptions()
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=MAX_SEEDS)
     published: Published | None = None
     ablations: dict[str, tuple[str, ...]] = Field(default_factory=dict)

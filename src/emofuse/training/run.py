@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emofuse.evaluation.analysis import analyse
 from emofuse.evaluation.predictions import write_predictions
 from emofuse.evaluation.summary import summarise
 from emofuse.progress import Progress, ProgressEvent, silent
@@ -24,6 +25,7 @@ from emofuse.training.jobs import Job, make_jobs
 from emofuse.training.parallel import Task, TaskHook, run_tasks
 from emofuse.training.recipe import Recipe
 from emofuse.training.repeatable import repeatable
+from emofuse.training.scores import fit_scores, rules_note
 from emofuse.training.steppers import Row
 from emofuse.training.trackers.contract import prepare
 
@@ -161,11 +163,17 @@ def _collect(
     recipe: Recipe, data: RunData, jobs: Sequence[Job], folder: Path, found: Audit
 ) -> dict[str, Any]:
     results = [job.result() for job in jobs]
-    frame = predictions_frame(jobs, results, data, folder)
+    who = {u.id: (u.corpus, u.speaker) for u in data.manifest}
+    rules = fit_scores(results, data.table.ids, who, data.scheme.classes, recipe.scores)
+    names = [(job.fold.name, job.seed) for job in jobs]
+    write_json(folder / "calibration.json", {"jobs": rules_note(names, rules)})
+    frame = predictions_frame(jobs, results, data, folder, rules)
     write_predictions(folder / "predictions.parquet", frame, data.scheme.classes)
     summary = summarise(frame, data.scheme.classes)
     metrics = metrics_note(summary, found, data, jobs, results)
-    write_best(folder / "bundle", recipe, data, jobs[best_job(results)], metrics)
+    metrics |= analyse(frame, data.scheme.classes).to_json()
+    best = best_job(results)
+    write_best(folder / "bundle", recipe, data, jobs[best], metrics, rules=rules[best])
     write_json(folder / "metrics.json", metrics)
     stored: dict[str, Any] = read_json(folder / "metrics.json")
     return stored

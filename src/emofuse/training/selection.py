@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from emofuse.errors import OptionError
 from emofuse.storage import read_json, write_json
 from emofuse.training.fit import Fit
-from emofuse.training.judge import better_is_higher, judge
+from emofuse.training.judge import HeldOut, better_is_higher, judge
 from emofuse.training.options import SelectOptions, TrainerOptions
 from emofuse.training.parts import Part
 from emofuse.training.steppers import Row
@@ -34,11 +36,14 @@ class Choice:
         values: option -> value.
         score: its metric, more is better; None where there was nothing to choose.
         notes: what a reader of the numbers should know.
+        held_out: what the chosen one said of the items it was judged on; None where there was
+            nothing to choose.
     """
 
     values: dict[str, float]
     score: float | None
     notes: tuple[str, ...]
+    held_out: HeldOut | None = None
 
 
 def group_folds(groups: Tensor, folds: int) -> list[Tensor]:
@@ -101,7 +106,8 @@ def choose(
         for place in range(len(candidates))
     ]
     best = max(range(len(scores)), key=scores.__getitem__)
-    return Choice(select.candidates()[best], scores[best], _notes(select, best))
+    held_out = _held_out([book.known[f"{cut}/{best}"] for cut in range(len(cuts))], cuts, select)
+    return Choice(select.candidates()[best], scores[best], _notes(select, best), held_out)
 
 
 class _Book:
@@ -150,7 +156,12 @@ def _walk(
             predicted = seen.logits.argmax(dim=1).tolist()
             book.add(
                 key,
-                {"predicted": predicted, "classes": seen.logits.shape[1], "loss": seen.loss},
+                {
+                    "predicted": predicted,
+                    "classes": seen.logits.shape[1],
+                    "loss": seen.loss,
+                    "logits": base64.b64encode(seen.logits.numpy().tobytes()).decode("ascii"),
+                },
             )
             start = fit.model.state_dict() if warm else None
         if told is not None:
@@ -193,6 +204,23 @@ def _score(judged: Iterable[dict[str, Any]], labels: Tensor, monitor: str) -> fl
     total = sum(fold["loss"] * len(fold["predicted"]) for fold in folds)
     found = judge(labels.cpu(), predicted, folds[0]["classes"])
     return better_is_higher({**found, "loss": total / max(len(predicted), 1)}, monitor)
+
+
+def _held_out(
+    judged: Sequence[dict[str, Any]], cuts: Sequence[tuple[Part, Part]], select: SelectOptions
+) -> HeldOut | None:
+    """Put together what one candidate said of the other side of every cut."""
+    if not all("logits" in one for one in judged):
+        return None  # a choice that an older emofuse began
+    parts = [
+        np.frombuffer(base64.b64decode(one["logits"]), np.float32).reshape(-1, one["classes"])
+        for one in judged
+    ]
+    whole = cuts[0][1]
+    for _, other in cuts[1:]:
+        whole = whole.join(other)
+    logits = torch.from_numpy(np.concatenate(parts))
+    return HeldOut(whole, logits, "inner folds" if select.folds else "dev")
 
 
 def _notes(select: SelectOptions, best: int) -> tuple[str, ...]:

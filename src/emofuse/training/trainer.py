@@ -15,7 +15,7 @@ from emofuse.features.table import FeatureTable
 from emofuse.models.contract import FusionModel
 from emofuse.training.finetune import Finetuning, Learnt, WaveShelf
 from emofuse.training.fit import Blueprint, Fit
-from emofuse.training.judge import Recognised, recognise
+from emofuse.training.judge import HeldOut, Recognised, recognise
 from emofuse.training.options import StageOptions, TrainerOptions
 from emofuse.training.parts import Part
 from emofuse.training.selection import Choice, choose
@@ -43,6 +43,9 @@ class Trained:
         notes: what a reader of the numbers should know.
         learnt: modality -> weights of its encoder that were learned, by their names in its folder.
         fit: the last fit: what it fitted, and the feeder of it.
+        held_out: what was said of items not learned from, to calibrate by; None where nothing was
+            held out. Where the model was trained again on train and dev together, this comes from
+            the one before.
     """
 
     model: FusionModel
@@ -53,6 +56,7 @@ class Trained:
     notes: tuple[str, ...]
     learnt: Learnt
     fit: Fit
+    held_out: HeldOut | None = None
 
     def recognise(self, rows: Tensor, *, extras: bool = False) -> Recognised:
         """Recognise rows of the table, from raw audio and text where encoders were learned."""
@@ -111,6 +115,7 @@ class Trainer:
         best = choice.score
         limits: list[int] | None = None
         fits: list[Fit] = []
+        held_out = choice.held_out
         judged_by_folds = choice.score is not None and options.optimiser == "lbfgs"
         if not (options.refit and judged_by_folds):
             more = options.refit and dev is not None
@@ -119,6 +124,8 @@ class Trainer:
             )
             best = fits[-1].outcome.best if choice.score is None else choice.score
             limits = [one.outcome.best_epoch for one in fits]
+            if dev is not None:
+                held_out = HeldOut(dev, fits[-1].judge(dev).logits, "dev")
         if not fits or (options.refit and dev is not None):
             whole = train if dev is None else train.join(dev)
             given = None if options.optimiser == "lbfgs" else limits
@@ -138,6 +145,7 @@ class Trainer:
             tuple(notes),
             fits[-1].learnt(),
             fits[-1],
+            held_out,
         )
 
     def _stages(
