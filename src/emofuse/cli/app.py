@@ -29,6 +29,7 @@ VERBS = (
     "evaluate",
     "report",
     "compare",
+    "explain",
     "predict",
     "demo",
 )

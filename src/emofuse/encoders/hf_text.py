@@ -8,6 +8,7 @@ and `HFText.take_warnings` says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,29 @@ from emofuse.encoders.precision import resolve_precision
 from emofuse.encoders.settings import refuse_options, require_text
 from emofuse.errors import EncoderError
 
-__all__ = ["HFText"]
+__all__ = ["HFText", "Token"]
 
 CPU_TOKENS = 2048  # tokens of a batch, padding counted
 GPU_TOKENS = 65_536
 UNBOUNDED = 1 << 20  # tokenizers without a limit name an absurd one
 NOT_TEXT = ("hubert", "wav2vec2", "wavlm", "whisper", "data2vec-audio", "unispeech")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a text.
+
+    Attributes:
+        piece: as the tokenizer writes it.
+        number: in its vocabulary.
+        special: whether it marks a place (``[CLS]``) and is no part of the text.
+        span: characters of the text, from and up to; None where that is not known.
+    """
+
+    piece: str
+    number: int
+    special: bool
+    span: tuple[int, int] | None
 
 
 class HFText(Encoder):
@@ -110,6 +128,67 @@ class HFText(Encoder):
         )
         state = self._choose(output)
         return [state[row, : len(ids)] for row, ids in enumerate(tokens)]
+
+    def named_tokens(self, text: str) -> list[Token]:
+        """Give the tokens that a text is read as, one for each row of its frames.
+
+        Raises:
+            EncoderError: the text has no token.
+        """
+        self.open()
+        ids = self.tokens(Item("text", text=text))
+        special = set(self._tokenizer.all_special_ids)
+        spans: list[tuple[int, int]] | None = None
+        if self._tokenizer.is_fast:
+            spans = self._tokenizer(
+                text,
+                truncation=True,
+                max_length=self.longest,
+                return_offsets_mapping=True,
+                verbose=False,
+            )["offset_mapping"]
+        pieces = self._tokenizer.convert_ids_to_tokens(ids)
+        self._cut.clear()
+        return [
+            Token(
+                str(piece),
+                number,
+                number in special,
+                None if spans is None or number in special else (spans[p][0], spans[p][1]),
+            )
+            for p, (piece, number) in enumerate(zip(pieces, ids, strict=True))
+        ]
+
+    def embed(self, ids: Sequence[int]) -> torch.Tensor:
+        """Give the vectors by which token numbers enter the network, ``(tokens, width)``."""
+        self.open()
+        table = self._model.get_input_embeddings()
+        return torch.as_tensor(table(torch.tensor(ids, device=self._device))).float()
+
+    def blank(self) -> int:
+        """Give the number of the token that stands for no word: mask, else unknown, else pad."""
+        self.open()
+        names = ("mask_token_id", "unk_token_id", "pad_token_id")
+        known = [getattr(self._tokenizer, name, None) for name in names]
+        return next((int(one) for one in known if one is not None), 0)
+
+    def states_from(self, embedded: torch.Tensor) -> torch.Tensor:
+        """Run the network from embedded tokens on, open to gradients.
+
+        Args:
+            embedded: ``(batch, tokens, width)``, no padding.
+
+        Returns:
+            ``(batch, tokens, dim)`` of the chosen layer, not pooled.
+        """
+        self.open()
+        mask = torch.ones(embedded.shape[:2], dtype=torch.long, device=self._device)
+        output = self._model(
+            inputs_embeds=embedded.to(self._device, self._model.dtype),
+            attention_mask=mask,
+            output_hidden_states=self._wanted != self._layers,
+        )
+        return self._choose(output)
 
     def _choose(self, output: Any) -> torch.Tensor:
         last: torch.Tensor = output.last_hidden_state

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
 from emofuse.encoders.pooling import pool, pooled_dim, thin
@@ -20,7 +21,7 @@ from emofuse.encoders.settings import refuse_options, require_waveform
 from emofuse.encoders.workers import parallel_map
 from emofuse.media.audio import SAMPLE_RATE
 
-__all__ = ["LogMel", "frame_signal", "log_mel", "mel_filters"]
+__all__ = ["LogMel", "frame_signal", "log_mel", "mel_edges", "mel_filters"]
 
 WINDOW, HOP, N_FFT, BANDS = 400, 160, 512, 64
 LOWEST, HIGHEST = 20.0, 8000.0  # hertz
@@ -28,10 +29,15 @@ FLOOR = 1e-6
 CHUNK = 8192  # frames in one transform
 
 
+def mel_edges() -> NDArray[np.float64]:
+    """Hertz where the triangles begin, peak and end, ``(BANDS + 2,)``: band b peaks at b + 1."""
+    mel = np.linspace(_mel(LOWEST), _mel(HIGHEST), BANDS + 2)
+    return np.asarray(700.0 * (10.0 ** (mel / 2595.0) - 1.0))
+
+
 def mel_filters() -> FloatArray:
     """Triangular filters ``(bands, N_FFT // 2 + 1)``, peak 1, equally spaced in mel."""
-    mel = np.linspace(_mel(LOWEST), _mel(HIGHEST), BANDS + 2)
-    edges = 700.0 * (10.0 ** (mel / 2595.0) - 1.0)
+    edges = mel_edges()
     bins = np.arange(N_FFT // 2 + 1) * (SAMPLE_RATE / N_FFT)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]

@@ -41,6 +41,7 @@ class ConvLSTM(nn.Module):
             for inputs, outputs in pairwise(CHANNELS)
         )
         self.norms = nn.ModuleList(MaskedBatchNorm(channels) for channels in CHANNELS[1:])
+        self.activations = nn.ModuleList(nn.ReLU() for _ in POOLS)
         self.lstm = nn.LSTM(
             CHANNELS[-1] * (bands // 8),
             hidden,
@@ -61,9 +62,9 @@ class ConvLSTM(nn.Module):
         short = max(0, 4 - values.shape[1])
         found = nn.functional.pad(values, (0, 0, 0, short)).transpose(1, 2)[:, None]
         mask = nn.functional.pad(mask, (0, short))
-        blocks = zip(self.convolutions, self.norms, POOLS, strict=True)
-        for convolution, norm, pool in blocks:
-            found = norm(convolution(found), mask).relu()
+        blocks = zip(self.convolutions, self.norms, self.activations, POOLS, strict=True)
+        for convolution, norm, activation, pool in blocks:
+            found = activation(norm(convolution(found), mask))
             found = nn.functional.max_pool2d(found, pool)
             mask = _shorten(mask, pool[1])
             found = found.masked_fill(~mask[:, None, None, :], 0.0)

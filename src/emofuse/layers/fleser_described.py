@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emofuse.layers.attention import MultiHeadAttention
 from emofuse.layers.dropout import Dropout
-from emofuse.layers.fleser_parts import Alpha, Fused, Reading, Stream
+from emofuse.layers.fleser_parts import Alpha, Fused, Reading, Stream, name_gate
 from emofuse.layers.pooling import masked_mean
 
 __all__ = ["SequenceFusion"]
@@ -50,7 +50,9 @@ class SequenceFusion(nn.Module):
         if self.gate is not None:
             gate = torch.sigmoid(self.gate(torch.cat([pooled["text"], pooled["audio"]], dim=1)))
             sizes = {"text": gate.mean(dim=1), "audio": (1 - gate).mean(dim=1)}
-            return Fused(gate * pooled["text"] + (1 - gate) * pooled["audio"], sizes)
+            return Fused(
+                gate * pooled["text"] + (1 - gate) * pooled["audio"], sizes, {}, name_gate(gate)
+            )
         parts = {name: layer(pooled[name]) for name, layer in self.joint.items()}
         if self.fusion == "self_attention":
             return self._attend_all(streams, parts)

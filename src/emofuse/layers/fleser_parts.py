@@ -25,6 +25,7 @@ __all__ = [
     "Stream",
     "fuzzify",
     "make_head",
+    "name_gate",
 ]
 
 Norm = Literal["layer", "batch"]
@@ -180,6 +181,12 @@ class Alpha(nn.Module):
         if self.logit is not None:
             return torch.sigmoid(self.logit).expand(len(text), 1)
         return text.new_full((len(text), 1), self.value)
+
+
+def name_gate(text: Tensor) -> dict[str, Tensor]:
+    """Name a gate ``(batch, width)`` on text, and what it leaves to audio, for ``extras``."""
+    gate = text.detach()
+    return {"gate:text": gate, "gate:audio": 1 - gate}
 
 
 def make_head(width: int, classes: int, norm: Norm, dropout: float) -> nn.Sequential:

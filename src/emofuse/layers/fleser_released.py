@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from emofuse.layers.attention import MultiHeadAttention
 from emofuse.layers.dropout import Dropout
-from emofuse.layers.fleser_parts import Fused, Reading, Stream
+from emofuse.layers.fleser_parts import Fused, Reading, Stream, name_gate
 
 __all__ = ["FirstFusion", "SecondFusion"]
 
@@ -46,7 +46,8 @@ class SecondFusion(nn.Module):
         if self.reading.fusion == "gmu":
             gate = torch.sigmoid(self.gate(both))
             sizes = {"text": gate.mean(dim=(1, 2)), "audio": (1 - gate).mean(dim=(1, 2))}
-            return Fused((gate * text + (1 - gate) * audio)[:, 0], sizes)
+            fused = (gate * text + (1 - gate) * audio)[:, 0]
+            return Fused(fused, sizes, {}, name_gate(gate[:, 0]))
         joint = self.joint(both)
         if self.reading.fusion == "concat":
             return Fused(joint[:, 0], sizes)

@@ -1,0 +1,1 @@
+"""What a model looks at: maps, attributions, gates, contributions, with numbers beside each."""

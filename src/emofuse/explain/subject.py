@@ -1,0 +1,344 @@
+"""A run opened for explanation: each utterance with the model that never saw it in training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from emofuse.encoders.build import IMPORTED, load_encoder
+from emofuse.encoders.contract import Encoder
+from emofuse.errors import FeatureError, OptionError, WorkError, nearest_hint, shorten
+from emofuse.evaluation.predictions import PROBABILITY
+from emofuse.evaluation.runs import read_run
+from emofuse.explain.panel import NotApplicable
+from emofuse.features.encode import load_table
+from emofuse.features.store import FeatureStore
+from emofuse.features.table import FeatureTable
+from emofuse.manifest import Manifest, Modality, Utterance
+from emofuse.models.build import build_model
+from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
+from emofuse.progress import Progress, silent
+from emofuse.protocols.contract import Fold
+from emofuse.storage import read_json
+from emofuse.training.data import load_manifest
+from emofuse.training.jobs import Job, make_jobs
+from emofuse.training.recipe import Recipe, load_recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Case", "Subject", "open_run"]
+
+AGREES = 1e-3
+"""Largest difference to a stored probability that rounding explains."""
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One utterance and the model of the fold in which it was test.
+
+    Attributes:
+        subject: the run.
+        utterance: what it is, from the manifest.
+        fold: where it was test.
+        model: of that fold and the subject's seed, in evaluation mode.
+        batch: its features, a batch of one.
+        output: what the model says of it, alone.
+        gold, predicted: class names, from the run's predictions.
+        probabilities: class -> what the model says now.
+        target: place of the class that is explained.
+        drift: largest difference between ``probabilities`` and the run's predictions.
+    """
+
+    subject: Subject
+    utterance: Utterance
+    fold: Fold
+    model: FusionModel
+    batch: Batch
+    output: EmotionOutput
+    gold: str
+    predicted: str
+    probabilities: Mapping[str, float]
+    target: int
+    drift: float
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+        return self.utterance.id
+
+    @property
+    def target_name(self) -> str:
+        """The class that is explained."""
+        return self.subject.classes[self.target]
+
+    def description(self, modality: str) -> Mapping[str, Any]:
+        """Describe the encoder of a modality, as in a bundle."""
+        return self.subject.table.encoders.get(modality, {})
+
+
+@dataclass(eq=False)
+class Subject:
+    """A finished run, one seed of it.
+
+    Attributes:
+        folder: of the run.
+        recipe, manifest, folds: what it was made of.
+        seed: which of its trainings.
+        classes: class names in order.
+        predictions: its rows of that seed.
+        table: features of the utterances to explain.
+        progress: told of encoding.
+    """
+
+    folder: Path
+    recipe: Recipe
+    manifest: Manifest
+    folds: tuple[Fold, ...]
+    seed: int
+    classes: tuple[str, ...]
+    predictions: pd.DataFrame
+    table: FeatureTable
+    progress: Progress = silent
+    _encoders: dict[str, Encoder] = field(default_factory=dict)
+    _models: dict[str, FusionModel] = field(default_factory=dict)
+    _means: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    @cached_property
+    def _jobs(self) -> dict[str, Job]:
+        jobs = make_jobs(self.folds, self.recipe.seeds, self.folder / "jobs")
+        return {job.fold.name: job for job in jobs if job.seed == self.seed}
+
+    def fold(self, name: str) -> Fold:
+        """Give a fold by name.
+
+        Raises:
+            OptionError: the run has none of that name.
+        """
+        for fold in self.folds:
+            if fold.name == name:
+                return fold
+        legal = nearest_hint(name, [fold.name for fold in self.folds])
+        raise OptionError(f"{self.folder} has no fold {name!r}; {legal}")
+
+    def fold_of(self, name: str, wanted: str | None = None) -> Fold:
+        """Give the fold in which an utterance was test: the first, unless one is named.
+
+        Raises:
+            WorkError: in none, or not in the one that is named.
+        """
+        if wanted is not None:
+            fold = self.fold(wanted)
+            if name not in fold.test:
+                raise WorkError(
+                    f"{name!r} was not test in fold {wanted!r}: its model may have learnt from it"
+                )
+            return fold
+        for fold in self.folds:
+            if name in fold.test:
+                return fold
+        learnt = any(name in (*fold.train, *fold.dev) for fold in self.folds)
+        if learnt:
+            raise WorkError(
+                f"{name!r} was test in no fold of {self.folder}: every model learnt from it; "
+                "choose a test utterance (--errors N picks some)"
+            )
+        known = sorted({one for fold in self.folds for one in fold.test})
+        near = nearest_hint(name, known, limit=4)
+        raise WorkError(f"{self.folder} knows no test utterance {shorten(name)}; {near}")
+
+    def model(self, fold: Fold) -> FusionModel:
+        """Give the model of a fold, in evaluation mode.
+
+        Raises:
+            WorkError: its weights are not there.
+        """
+        if fold.name not in self._models:
+            self._models[fold.name] = self._load(fold)
+        return self._models[fold.name]
+
+    def _load(self, fold: Fold) -> FusionModel:
+        job = self._jobs[fold.name]
+        weights = dict(job.weights())
+        if not weights:
+            raise WorkError(f"{job.folder} holds no weights; train the run again")
+        spec = ModelSpec(self.table.dims, len(self.classes))
+        model = build_model(self.recipe.model["name"], self.recipe.model_options, spec, self.seed)
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise FeatureError(
+                f"the weights in {job.folder} do not fit features of sizes {self.table.dims}; the "
+                "encoders changed, or they were trained along"
+            ) from error
+        return model.eval()
+
+    def training_mean(self, fold: Fold) -> dict[str, Tensor]:
+        """Average the frames of a fold's training part: modality -> ``(dim,)``."""
+        if fold.name not in self._means:
+            table = self.features(fold.train)
+            self._means[fold.name] = {
+                name: part.values.double().mean(dim=0).float()
+                if len(part.values)
+                else torch.zeros(part.dim)
+                for name, part in table.modalities.items()
+            }
+        return self._means[fold.name]
+
+    def class_shares(self, fold: Fold) -> Tensor:
+        """Give the shares of the classes in a fold's training part, ``(classes,)`` float64."""
+        counts = torch.zeros(len(self.classes), dtype=torch.float64)
+        for name in fold.train:
+            counts[self.classes.index(str(self.manifest[name].emotion))] += 1
+        return counts / counts.sum()
+
+    def features(self, ids: Sequence[str]) -> FeatureTable:
+        """Read the features of some utterances from the store, or encode them."""
+        return _features(self.recipe, self.manifest.select(ids), self.progress)
+
+    def encoder(self, modality: Modality) -> Encoder:
+        """Give the encoder that made the features of a modality.
+
+        Raises:
+            NotApplicable: the features were imported, or the encoder here is another one.
+        """
+        if modality not in self._encoders:
+            spec = self.recipe.encoders[modality]
+            if spec.name.startswith(IMPORTED):
+                raise NotApplicable(
+                    f"{modality} features were imported ({spec.name}): there is no encoder to ask"
+                )
+            encoder = load_encoder(modality, spec)
+            promised = self.table.encoders.get(modality, {}).get("revision")
+            if encoder.revision != promised:
+                raise NotApplicable(
+                    f"the {modality} encoder {spec.name} here is not the one that made the features"
+                )
+            self._encoders[modality] = encoder
+        return self._encoders[modality]
+
+    def case(self, name: str, fold: str | None = None, target: str | None = None) -> Case:
+        """Give an utterance to explain.
+
+        Args:
+            name: its id.
+            fold: where an utterance was test in several.
+            target: class to explain; the predicted one unless told.
+
+        Raises:
+            WorkError: it was test in no fold, or has no features.
+            OptionError: no such fold or class.
+        """
+        place = self.fold_of(name, fold)
+        model = self.model(place)
+        batch = self.table.batch(self.table.rows([name]))
+        if not batch.modalities:
+            raise WorkError(f"{name!r} has no features")
+        with torch.no_grad():
+            output: EmotionOutput = model(batch)
+        shares = torch.softmax(output.logits[0].double(), dim=0)
+        row = self._row(name, place)
+        stored = torch.tensor([float(row[PROBABILITY + one]) for one in self.classes])
+        return Case(
+            self,
+            self.manifest[name],
+            place,
+            model,
+            batch,
+            output,
+            str(row["gold"]),
+            str(row["predicted"]),
+            dict(zip(self.classes, shares.tolist(), strict=True)),
+            self._target(target, str(row["predicted"])),
+            float((shares - stored).abs().max()),
+        )
+
+    def _row(self, name: str, fold: Fold) -> Any:
+        rows = self.predictions
+        found = rows[(rows["id"] == name) & (rows["fold"] == fold.name)]
+        if not len(found):
+            raise WorkError(f"{self.folder} holds no prediction of {name!r} in fold {fold.name!r}")
+        return found.iloc[0]
+
+    def _target(self, wanted: str | None, predicted: str) -> int:
+        name = predicted if wanted is None else wanted
+        if name not in self.classes:
+            raise OptionError(f"no class is called {name!r}; {nearest_hint(name, self.classes)}")
+        return self.classes.index(name)
+
+
+def open_run(
+    folder: Path,
+    seed: int | None = None,
+    ids: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> Subject:
+    """Open a finished run.
+
+    Args:
+        folder: of the run.
+        seed: which of its seeds; the first unless told.
+        ids: utterances whose features are needed; None = all that were test.
+        progress: told of encoding.
+
+    Raises:
+        WorkError: the run is not finished.
+        OptionError: it has no such seed.
+        EmofuseError: what reading manifests and features can raise.
+    """
+    if not (folder / "recipe.yaml").is_file():
+        raise WorkError(f"no run in {folder}; give the folder that 'emofuse train' wrote")
+    if not (folder / "metrics.json").is_file():
+        raise WorkError(f"{folder} is not finished; run the same 'emofuse train' command again")
+    recipe = load_recipe(folder / "recipe.yaml")
+    seed = recipe.seeds[0] if seed is None else seed
+    if seed not in recipe.seeds:
+        legal = ", ".join(map(str, recipe.seeds))
+        raise OptionError(f"{folder} was not trained with seed {seed}; legal: {legal}")
+    run = read_run(folder)
+    folds = _folds(folder)
+    frame = run.predictions
+    subject = Subject(
+        folder,
+        recipe,
+        load_manifest(recipe),
+        folds,
+        seed,
+        run.classes,
+        frame[frame["seed"] == seed],
+        FeatureTable((), {}, {}),
+        progress,
+    )
+    tested = list(dict.fromkeys(name for fold in folds for name in fold.test))
+    if ids is not None:
+        for name in ids:
+            subject.fold_of(name)
+        tested = list(dict.fromkeys(ids))
+    subject.table = subject.features(tested)
+    return subject
+
+
+def _folds(folder: Path) -> tuple[Fold, ...]:
+    listed = read_json(folder / "folds.json")["folds"]
+    return tuple(
+        Fold(
+            one["name"],
+            tuple(one["train"]),
+            tuple(one["dev"]),
+            tuple(one["test"]),
+            one.get("dev_by", ""),
+        )
+        for one in listed
+    )
+
+
+def _features(recipe: Recipe, manifest: Manifest, progress: Progress) -> FeatureTable:
+    device = recipe.trainer.device if recipe.trainer.device != "mps" else "cpu"
+    store = FeatureStore(Path(recipe.data.store))
+    return load_table(manifest, recipe.encoders, store, progress, device=device)
