@@ -59,7 +59,7 @@ def delete_frames(
     possible = left.any(dim=1).nonzero().flatten()
     with torch.no_grad():
         whole = score_of(model(batch).logits, target, kind)[0]
-        for rows in torch.split(possible, AT_ONCE):
+        for rows in torch.split(possible, AT_ONCE) if len(possible) else ():
             logits = model(masked_batch(batch, {modality: left[rows]})).logits
             drops[rows] = whole - score_of(logits, target, kind)
     return drops
