@@ -164,7 +164,7 @@ def test_pieces_of_a_word_are_summed(bert_run):
     subject = open_run(bert_run)
     case = subject.case("u2")
     assert "lonely" in case.utterance.text
-    tokens = subject.encoder("text").tokens(case.utterance.text)
+    tokens = subject.encoder("text").named_tokens(case.utterance.text)
     assert "##ly" in [one.piece for one in tokens]
     words = words_of(case.utterance.text)
     values = torch.arange(len(tokens), dtype=torch.double)
