@@ -138,7 +138,7 @@ def test_balanced_draws_and_drop_last(make_parts):
     fit = made._fit(table, rare, dev, made.options, seed=3)
     seen = torch.zeros(3)
     for _ in range(40):
-        batches = fit.stepper._cut()
+        batches = fit.stepper._cut(0)
         assert all(len(items) == 10 for items in batches)
         for items in batches:
             seen += torch.bincount(rare.targets.labels[items], minlength=3)

@@ -156,6 +156,7 @@ class Fit:
                 seed,
                 accelerator,
                 frozen,
+                blueprint.classes,
             )
         )
         self.outcome = Outcome()
@@ -239,6 +240,8 @@ class Fit:
             outcome.best_epoch = outcome.epoch
         self.stepper.judged(float(row.get("dev_loss", row["loss"]) or 0.0))
         outcome.history.append(row)
+        if self.options.withholds(outcome.epoch):
+            outcome.waiting = 0
         patience = self.options.patience
         stops_early = self.options.optimiser != "lbfgs" and patience is not None
         outcome.finished = (

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from emofuse.augment.vectors import FeatureNoiseOptions, MixupOptions
 from emofuse.errors import nearest_hint
 from emofuse.manifest import Modality
 from emofuse.options import Options
+from emofuse.training.curriculum import CurriculumOptions
 from emofuse.training.finetune_options import AdaptMore, Frozen, Kind, LoraOptions, stage_mistake
 from emofuse.training.trackers import TRACKERS
 
@@ -177,6 +179,9 @@ class TrainerOptions(Options):
         refit: once the epoch (and ``select``) is chosen on dev, train again on train + dev.
         modality_dropout: probability that a training item loses a modality (never all); None =
             0.2 with several modalities.
+        feature_noise: disturb the features of training items (see `FeatureNoiseOptions`).
+        mixup: learn from pairs of training items as one (see `MixupOptions`).
+        curriculum: withhold some classes at first (see `CurriculumOptions`).
         select: hyper-parameters to choose within train and dev.
         device: ``auto`` (an accelerator where there is one), ``cpu``, ``cuda``, ``mps``.
         checkpoint_seconds: a checkpoint is written after the first epoch that ends this long
@@ -221,6 +226,9 @@ class TrainerOptions(Options):
     patience: int | None = Field(default=10, ge=1)
     refit: bool = False
     modality_dropout: float | None = Field(default=None, ge=0.0, le=1.0)
+    feature_noise: FeatureNoiseOptions | None = None
+    mixup: MixupOptions | None = None
+    curriculum: CurriculumOptions | None = None
     select: SelectOptions | None = None
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     checkpoint_seconds: NotNegative = 1.0
@@ -261,6 +269,10 @@ class TrainerOptions(Options):
             raise ValueError("two stages have the same name")
         if self.stages and (self.select is not None or self.optimiser == "lbfgs"):
             raise ValueError("stages go with neither select nor lbfgs")
+        if self.optimiser == "lbfgs" and (self.mixup or self.feature_noise or self.curriculum):
+            raise ValueError("feature_noise, mixup and curriculum need batches, not lbfgs")
+        if (self.mixup or self.feature_noise) and any(s.kind == "finetune" for s in self.stages):
+            raise ValueError("feature_noise and mixup change features, which finetune has none of")
         if self.deterministic and self.threads > 1:
             raise ValueError("deterministic goes with threads 1")
         order = [("adapt", "features", "finetune").index(stage.kind) for stage in self.stages]
@@ -301,6 +313,11 @@ class TrainerOptions(Options):
         """Give the options in force in a stage."""
         given = {name: one for name in IN_FORCE if (one := getattr(stage, name)) is not None}
         return self.model_copy(update=given)
+
+    def withholds(self, epoch: int) -> bool:
+        """Whether patience waits after so many epochs, for a class is still to be learned."""
+        plan = self.curriculum
+        return plan is not None and not plan.legacy and bool(plan.withheld(epoch / self.epochs))
 
     def dropout_for(self, modalities: int) -> float:
         """Modality dropout in force for a model of so many modalities."""

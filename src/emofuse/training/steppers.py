@@ -17,10 +17,12 @@ from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
 from emofuse.models.contract import Batch, FusionModel
 from emofuse.training.checkpoint import under
+from emofuse.training.curriculum import draw_items, learned_classes
 from emofuse.training.ema import Average
 from emofuse.training.feeder import Feeder, hide_modalities
 from emofuse.training.finetune_network import rate_groups
 from emofuse.training.memory import cut, too_large
+from emofuse.training.mixing import Mixing
 from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
 
@@ -45,6 +47,7 @@ class Work:
         seed: of order and hidden modalities.
         accelerator: backward pass and clipping.
         frozen: parts of the model that stay in evaluation mode.
+        classes: class names, for a curriculum.
     """
 
     model: FusionModel
@@ -56,6 +59,7 @@ class Work:
     seed: int
     accelerator: Accelerator
     frozen: tuple[nn.Module, ...] = ()
+    classes: tuple[str, ...] = ()
 
     def train_mode(self) -> None:
         """Put everything that learns into training mode."""
@@ -119,6 +123,7 @@ class _Batches:
         self.converged = False
         self.order = torch.Generator().manual_seed(2 * work.seed)
         self.hiding = torch.Generator().manual_seed(2 * work.seed + 1)
+        self.mixing = Mixing(work.options, work.feeder, work.seed)
         self.parameters = work.parameters()
         self.optimisers = Optimisers(
             work.options,
@@ -134,7 +139,8 @@ class _Batches:
         work = self.work
         work.train_mode()
         work.objective.advance(number / work.options.epochs)
-        batches = self._cut()
+        self.mixing.begin(number)
+        batches = self._cut(number)
         losses: list[Tensor] = []
         norms: list[Tensor] = []
         terms: list[list[Tensor]] = []
@@ -161,13 +167,13 @@ class _Batches:
             row["grad_norm"] = float(torch.stack(norms).mean())
         return row
 
-    def _cut(self) -> list[Tensor]:
+    def _cut(self, number: int) -> list[Tensor]:
         work, size = self.work, self.work.options.batch_size
-        drawn: Tensor | None = None
-        if work.options.sampler == "balanced":
-            labels = work.targets.labels.cpu()
-            weights = 1.0 / torch.bincount(labels)[labels].double()
-            drawn = torch.multinomial(weights, len(labels), replacement=True, generator=self.order)
+        learned = learned_classes(
+            work.options.curriculum, number / work.options.epochs, work.classes
+        )
+        balanced = work.options.sampler == "balanced"
+        drawn = draw_items(work.targets.labels.cpu(), learned, self.order, balanced=balanced)
         batches = work.feeder.shuffled(size, self.order, drawn)
         full = [items for items in batches if len(items) == size]
         return full if work.options.drop_last and full else batches
@@ -180,7 +186,7 @@ class _Batches:
         work = self.work
         while True:
             parts = [part for items in group for part in cut(items, self.most)]
-            before = torch.get_rng_state(), self.hiding.get_state()
+            before = torch.get_rng_state(), self.hiding.get_state(), self.mixing.mark()
             self.optimisers.zero_grad()
             try:
                 passed = self._pass(parts)
@@ -191,6 +197,7 @@ class _Batches:
                 self.most = largest // 2
                 torch.set_rng_state(before[0])
                 self.hiding.set_state(before[1])
+                self.mixing.back(before[2])
         norm: Tensor | None = None
         limit = work.options.clip or (math.inf if work.options.tracking else None)
         if limit is not None:
@@ -207,8 +214,9 @@ class _Batches:
         passed: list[Passed] = []
         for items in parts:
             batch = work.feeder.drawn(items, work.hidden_share, self.hiding)
+            mixed = self.mixing.draw(batch, work.targets.take(items))
             with work.autocast():
-                loss, values = work.objective(work.model(batch), work.targets.take(items))
+                loss, values = mixed.judge(work.objective, work.model(mixed.batch))
             share = len(items) / total
             work.accelerator.backward(loss if len(parts) == 1 else loss * share)
             passed.append((len(items), loss.detach(), list(values.values())))
