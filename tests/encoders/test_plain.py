@@ -18,6 +18,7 @@ from emofuse.encoders.prosody import NAMES
 from emofuse.encoders.provenance import LEDGER, look_up
 from emofuse.encoders.workers import parallel_map
 from emofuse.errors import EncoderError, MissingExtraError, OptionError
+from emofuse.features.keys import encoder_space
 
 HOSTILE = {
     "silent": np.zeros(8000),
@@ -233,3 +234,23 @@ def test_workers_leave_the_number_of_threads_as_it_was():
         assert {threads for _, threads in found} == {1}
     with pytest.raises(ZeroDivisionError):
         parallel_map(lambda x: 1 / x, [1, 0, 2])
+
+
+@pytest.mark.parametrize("name", ["ngrams", "checkpoint"])
+def test_annotators_events_are_stripped_where_asked(name, checkpoint):
+    folder = name if name == "ngrams" else str(checkpoint("bert"))
+    plain, stripped = (
+        load_encoder("text", EncoderSpec(name=folder, strip_events=strip))
+        for strip in (False, True)
+    )
+    noted, bare = Item("a", text="well [LAUGHTER] yes"), Item("b", text="well yes")
+    only = Item("c", text="[LAUGHTER]")
+
+    def same(one, other):
+        return np.array_equal(one, other)
+
+    expected = plain.encode([bare])[0]
+    assert not same(plain.encode([noted])[0], expected)
+    assert same(stripped.encode([noted])[0], expected)
+    assert same(stripped.encode([only])[0], plain.encode([only])[0])
+    assert encoder_space(plain) != encoder_space(stripped)

@@ -38,6 +38,8 @@ class EncoderSpec(Options):
             sequence; the last may rest on fewer.
         precision: ``auto`` takes bfloat16 where the processor is fast at it, else ``fp32``.
         dim: size of the vector, for encoders that let one choose (``ngrams``, ``arrays``).
+        strip_events: take bracketed notes such as ``[LAUGHTER]`` out of a text before it is
+            encoded; a text of nothing else stays as it is (text).
         crop: part of a video frame that is looked at: ``whole``, ``left``, ``right``, ``centre``,
             ``face``, ``iemocap`` (the speaker's half), or a box, ``WIDTHxHEIGHT+LEFT+TOP``.
         every: keep the first of so many video frames.
@@ -53,6 +55,7 @@ class EncoderSpec(Options):
     stride: int = Field(default=1, ge=1, le=1000)
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     dim: int | None = Field(default=None, ge=8, le=1 << 20)
+    strip_events: bool = False
     crop: str = Field(default="whole", pattern=CROP_PATTERN)
     every: int = Field(default=1, ge=1, le=10_000)
     fps: float | None = Field(default=None, gt=0.0, le=1000.0)

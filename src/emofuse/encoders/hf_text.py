@@ -60,7 +60,7 @@ class HFText(Encoder):
     modality = "text"
 
     def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
-        refuse_options(spec, "dim")
+        refuse_options(spec, "dim", texts=True)
         self.folder = find_folder(spec)
         self.spec, self.revision = spec, self.folder.revision
         self.precision = resolve_precision(spec, device)
@@ -103,14 +103,15 @@ class HFText(Encoder):
         Raises:
             EncoderError: there is no text, or no token in it.
         """
-        ids: list[int] = self._tokenizer(require_text(item), verbose=False)["input_ids"]
+        text = require_text(item, strip_events=self.spec.strip_events)
+        ids: list[int] = self._tokenizer(text, verbose=False)["input_ids"]
         if len(ids) <= self.longest:
             if not ids:
                 raise EncoderError(f"{item.id}: the tokenizer finds no token in the text")
             return ids
         self._cut.append(item.id)
         cut: list[int] = self._tokenizer(
-            item.text, truncation=True, max_length=self.longest, verbose=False
+            text, truncation=True, max_length=self.longest, verbose=False
         )["input_ids"]
         return cut
 

@@ -55,7 +55,7 @@ class NGrams(Encoder):
     provenance = Provenance(licence="none needed (a formula)", known=True)
 
     def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
-        refuse_options(spec, "layer", "pooling", "revision")
+        refuse_options(spec, "layer", "pooling", "revision", texts=True)
         if not device:
             raise OptionError("a device is named, such as 'cpu'")
         self.spec = spec
@@ -64,7 +64,8 @@ class NGrams(Encoder):
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(1, dim)`` or ``(words, dim)`` array an item (see `Encoder.encode`)."""
-        return [self._encode_one(require_text(item)) for item in items]
+        strip = self.spec.strip_events
+        return [self._encode_one(require_text(item, strip_events=strip)) for item in items]
 
     def _encode_one(self, text: str) -> FloatArray:
         # A text of punctuation alone ("?!") has no words: its characters stand for it.

@@ -8,6 +8,7 @@ import numpy as np
 
 from emofuse.encoders.contract import EncoderSpec, FloatArray, Item
 from emofuse.errors import EncoderError, OptionError, shorten
+from emofuse.media.text import strip_annotations
 
 __all__ = ["refuse_options", "require_text", "require_video", "require_waveform"]
 
@@ -15,7 +16,11 @@ VIDEO_OPTIONS = ("crop", "every", "fps", "max_frames")
 
 
 def refuse_options(
-    spec: EncoderSpec, *keys: str, strides: bool = False, videos: bool = False
+    spec: EncoderSpec,
+    *keys: str,
+    strides: bool = False,
+    videos: bool = False,
+    texts: bool = False,
 ) -> None:
     """Refuse options that an encoder does not have, instead of passing over them.
 
@@ -24,6 +29,7 @@ def refuse_options(
         keys: options that it does not have.
         strides: whether it can average successive frames.
         videos: whether it looks at video frames.
+        texts: whether it reads texts.
 
     Raises:
         OptionError: one of ``keys`` is not at its default, or a stride that it does not have.
@@ -33,6 +39,7 @@ def refuse_options(
             f"encoder {spec.name!r}: stride averages frames and needs granularity=frames"
         )
     lacking = [*keys, *(() if strides else ("stride",)), *(() if videos else VIDEO_OPTIONS)]
+    lacking += () if texts else ("strip_events",)
     for key in lacking:
         if getattr(spec, key) != EncoderSpec.model_fields[key].default:
             raise OptionError(
@@ -59,15 +66,19 @@ def require_waveform(item: Item) -> FloatArray:
     return wave
 
 
-def require_text(item: Item) -> str:
+def require_text(item: Item, *, strip_events: bool = False) -> str:
     """Give the text of an item.
+
+    Args:
+        item: to be encoded.
+        strip_events: without bracketed notes, unless there is nothing else.
 
     Raises:
         EncoderError: there is none, or it is blank.
     """
     if item.text is None or not item.text.strip():
         raise EncoderError(f"{shorten(item.id)} has no text; a text encoder needs some")
-    return item.text
+    return (strip_annotations(item.text) if strip_events else "") or item.text
 
 
 def require_video(item: Item) -> Path:

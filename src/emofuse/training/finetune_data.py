@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emofuse.encoders.contract import EncoderSpec, FloatArray, Item
+from emofuse.encoders.settings import require_text
 from emofuse.errors import FeatureError
 from emofuse.features.table import FeatureTable
 from emofuse.layers import keep_modalities
@@ -84,8 +85,14 @@ class RawItems:
 
         with ThreadPoolExecutor(THREADS) as pool:
             clips = tuple(pool.map(clip, range(len(table.ids))))
+        strip = "text" in specs and specs["text"].strip_events
+
+        def words(name: str) -> str | None:
+            item = Item(name, text=manifest[name].text)
+            return require_text(item, strip_events=True) if strip else item.text
+
         texts = tuple(
-            manifest[name].text if there_is else None
+            words(name) if there_is else None
             for name, there_is in zip(table.ids, text, strict=True)
         )
         return cls(clips, texts, dict(specs))
