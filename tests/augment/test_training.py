@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,35 @@ def test_views_and_clean_items_share_an_epoch_by_p(corpus: dict[str, Any]) -> No
         feeder.shuffled(8, generator)
         taken.append(feeder._chosen >= 0)
     assert float(torch.stack(taken).float().mean()) == pytest.approx(0.25, abs=0.03)
+
+
+def test_balanced_makes_every_class_as_many_views_and_each_is_taken(corpus: dict[str, Any]) -> None:
+    corpus["augment"] |= {"policy": "random", "balanced": True, "p": 1.0}
+    recipe, data = collect(corpus)
+    items = list(data.manifest)
+    first = str(items[0].emotion)
+    rare = [u for u in items if u.emotion == first][:2]
+    kept = [u.id for u in items if u.emotion != first or u in rare]
+    store = FeatureStore(Path(recipe.data.store))
+    views, draws, failed = make_views(data.manifest, kept, recipe.augment, recipe.encoders, store)
+    assert failed == {}
+    by_id = {u.id: str(u.emotion) for u in items}
+    counts = Counter(by_id[draw.utterance] for draw in draws)
+    assert len(counts) > 1
+    assert len(set(counts.values())) == 1  # as many of the rare class as of any other
+    plain = recipe.augment.model_copy(update={"balanced": False})
+    few = make_views(data.manifest, kept, plain, recipe.encoders, store)[1]
+    assert {draw for draw in few if draw.view < 2} <= set(draws)  # the same views, and more
+    feeder = AugmentedFeeder(data.table, torch.arange(len(items)), views)
+    generator, taken = torch.Generator().manual_seed(0), []
+    for _ in range(200):
+        feeder.shuffled(8, generator)
+        assert feeder._chosen is not None
+        taken.append(feeder._chosen)
+    chosen = torch.stack(taken)
+    for place, utterance in enumerate(items):
+        own = {row for row, draw in enumerate(draws) if draw.utterance == utterance.id}
+        assert set(chosen[:, place].tolist()) == (own or {-1})
 
 
 def test_masks_put_the_mean_of_the_training_frames(corpus: dict[str, Any]) -> None:

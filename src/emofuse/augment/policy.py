@@ -31,6 +31,7 @@ from emofuse.options import Options
 __all__ = ["AugmentOptions", "draw_view"]
 
 BIGGEST_SEED = 1 << 32
+MOST_VIEWS = 64
 
 
 class AugmentOptions(Options):
@@ -43,6 +44,8 @@ class AugmentOptions(Options):
             label can be read: compare them with ``random``, and test on clean items.
         p: probability that a training item is replaced by one of its views in an epoch.
         views: changed copies made of each training item.
+        balanced: make more copies of items of rarer classes (see `views_of`), each drawn as ever; a
+            label decides how many, never how.
         seed: of every draw of a view.
         styles: class -> style, instead of those of ``class``.
         specaugment: hide frames and bands of spectrograms, drawn anew for every batch.
@@ -54,7 +57,8 @@ class AugmentOptions(Options):
 
     policy: Literal["off", "basic", "random", "class", "class-code"] = "off"
     p: float = Field(default=0.5, ge=0.0, le=1.0)
-    views: int = Field(default=2, ge=1, le=64)
+    views: int = Field(default=2, ge=1, le=MOST_VIEWS)
+    balanced: bool = False
     seed: int = Field(default=0, ge=0, lt=BIGGEST_SEED)
     styles: dict[str, Style] | None = None
     specaugment: bool = False
@@ -79,12 +83,31 @@ class AugmentOptions(Options):
             raise ValueError(f"policy {self.policy!r} does not read 'styles'")
         if self.styles is not None and not self.styles:
             raise ValueError("styles is empty; leave it out, or name a style for a class")
+        if self.balanced and not self.makes_views:
+            raise ValueError("balanced is about views: give a policy or word_dropout")
         return self
 
     @property
     def makes_views(self) -> bool:
         """Whether training items get changed copies."""
         return self.policy != "off" or self.word_dropout > 0
+
+    def views_of(self, count: int, most: int) -> int:
+        """Give the number of views of each item of a class.
+
+        With ``balanced`` every class gets about as many views as the largest one, at most 64 an
+        item.
+
+        Args:
+            count: items of the class.
+            most: items of the largest class.
+
+        >>> AugmentOptions(policy="basic", views=2, balanced=True).views_of(10, 35)
+        7
+        """
+        if not self.balanced:
+            return self.views
+        return min(MOST_VIEWS, round(self.views * most / max(count, 1)))
 
     @property
     def reads_labels(self) -> bool:

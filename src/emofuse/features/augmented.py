@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -40,7 +41,8 @@ class Views:
 
     Attributes:
         features: modality -> the views' features, one row a view.
-        rows: ``(items, views)`` long, the rows of each item's views; -1 = there is none.
+        rows: ``(items, views)`` long, the rows of each item's views; -1 = there is none,
+            which never stands before one.
         plan: ``(rows, masks, 4)``, the masks that belong to each row (see `augment.masks`).
         p: probability that an item is replaced by one of its views in an epoch.
         masks: masks drawn anew for every batch, or None.
@@ -131,10 +133,12 @@ def make_views(
     learnt = set(training)
     chosen = [u for u in manifest if u.id in learnt] if options.makes_views else []
     sources = options.sources()
+    counts = Counter(u.emotion for u in chosen)
+    most = max(counts.values(), default=0)
     jobs = [
         _Job(u, draw_view(options, u.id, view, u.emotion, text=u.text, sources=sources))
         for u in chosen
-        for view in range(options.views)
+        for view in range(options.views_of(counts[u.emotion], most))
     ]
     changes: dict[Modality, _Change] = {}
     if options.policy != "off":
@@ -150,7 +154,8 @@ def make_views(
             features[modality] = Ragged.from_arrays(arrays, encoder.dim)
             failed |= bad
     places = {name: row for row, name in enumerate(manifest.ids)}
-    rows = torch.full((len(manifest), options.views if jobs else 0), -1, dtype=torch.long)
+    width = max((job.draw.view + 1 for job in jobs), default=0)
+    rows = torch.full((len(manifest), width), -1, dtype=torch.long)
     for row, job in enumerate(jobs):
         rows[places[job.utterance.id], job.draw.view] = row
     draws = tuple(job.draw for job in jobs)

@@ -84,12 +84,21 @@ class AugmentedFeeder(Feeder):
         device = self.rows.device
         if views:
             used = torch.rand(items, generator=generator) < self._views.p
-            pick = torch.randint(views, (items, 1), generator=generator)
+            pick = self._pick(generator)
             rows = self._views.rows.gather(1, pick.to(device))[:, 0]
             self._chosen = torch.where(used.to(device), rows, -1)
             self._lengths = self._drawn_lengths(self._chosen)
         if self._views.masks is not None:
             self._plan = draw_plan(self._views.masks, items, generator).to(device)
+
+    def _pick(self, generator: torch.Generator) -> Tensor:
+        """Draw one of each item's own views, ``(items, 1)``."""
+        rows = self._views.rows
+        counts = (rows >= 0).sum(dim=1, keepdim=True).cpu()
+        if bool(((counts == rows.shape[1]) | (counts == 0)).all()):
+            return torch.randint(rows.shape[1], counts.shape, generator=generator)
+        drawn = torch.rand(counts.shape, generator=generator, dtype=torch.float64)
+        return (drawn * counts).long()
 
     def _drawn_lengths(self, chosen: Tensor) -> Tensor:
         lengths = self._clean_lengths
