@@ -167,7 +167,7 @@ def test_windows_hold_everything_once_and_stay_small():
     from emofuse.features.plan import Work
 
     works = [Work("a", "a", str(i), float(1 + i % 50)) for i in range(500)]
-    windows = session._windows(works, "audio")
+    windows = session.make_windows(works, "audio")
     assert sorted(w.content for window in windows for w in window) == sorted(map(str, range(500)))
     for window in windows:
         assert len(window) == 1 or sum(w.size for w in window) <= session.WINDOW_SECONDS

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
+from emofuse.cli.engine import Address, EngineName, Workers, make_engine
 from emofuse.errors import OptionError
 
 if TYPE_CHECKING:
@@ -49,16 +50,20 @@ def encode(
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where the media are.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
     strict: Annotated[bool, typer.Option("--strict", help="A bad utterance is fatal.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Encode a manifest; what the store holds already is passed over.
 
     A bad utterance is quarantined, named and counted. Stop it when you like: the same
-    command goes on from there.
+    command goes on from there. With --engine ray the workers of a cluster encode into the same
+    store, which they need to see under the same path, as they do the media.
     """
     from emofuse.encoders.contract import EncoderSpec
-    from emofuse.features.encode import encode_manifest
+    from emofuse.features.spread import encode_spread
     from emofuse.features.store import DEFAULT_STORE, FeatureStore
     from emofuse.manifest import ManifestFile, Modality
 
@@ -68,11 +73,19 @@ def encode(
         raise OptionError("nothing to encode: give --audio, --text or --video ENCODER, or several")
     utterances = ManifestFile(manifest, root)
     features = FeatureStore(store or DEFAULT_STORE)
+    who = make_engine(engine, address, workers, float(engine == "ray" and "cuda" in device))
     reports: dict[str, EncodeReport] = {}
     with progress_bar() as progress:
         for modality, spec in specs.items():
-            reports[modality] = encode_manifest(
-                utterances, modality, spec, features, progress, strict=strict, device=device
+            reports[modality] = encode_spread(
+                utterances,
+                modality,
+                spec,
+                features,
+                progress,
+                engine=who,
+                strict=strict,
+                device=device,
             )
     names = {str(modality): spec.name for modality, spec in specs.items()}
     if as_json:

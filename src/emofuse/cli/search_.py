@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
+from emofuse.cli.engine import Address, EngineName, Workers, make_engine
 
 if TYPE_CHECKING:
     from emofuse.evaluation.tables import Table
@@ -50,6 +51,9 @@ def search(
         bool, typer.Option("--nested", help="Search anew within train and dev of every fold.")
     ] = False,
     inner: Annotated[int | None, typer.Option(min=2, help="Inner folds of --nested.")] = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
     train: Annotated[
         bool, typer.Option("--train", help="Train the best recipe at the end, into FOLDER/run.")
     ] = False,
@@ -79,8 +83,11 @@ def search(
         "inner": inner,
     }
     options = load_search(file, ranges, changes)
+    who = make_engine(engine, address, workers)
     with progress_bar() as progress:
-        found = run_search(recipe_mapping(recipe, plain), options, output, progress, final=train)
+        found = run_search(
+            recipe_mapping(recipe, plain), options, output, progress, final=train, engine=who
+        )
     if as_json:
         emit_json(found.to_json())
     else:

@@ -28,8 +28,9 @@ QUIET = {
     "RAY_DISABLE_IMPORT_WARNING": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_worker_register_timeout_seconds": "600",
 }
-"""No telemetry, and nothing written that nobody asked for."""
+"""No telemetry, nothing written that nobody asked for, and patience on a busy machine."""
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from emofuse.features.table import FeatureTable, Ragged
 from emofuse.manifest import Manifest, Modality
 from emofuse.progress import Progress, silent
 
-__all__ = ["EncodeReport", "describe_encoder", "encode_manifest", "load_table"]
+__all__ = ["EncodeReport", "describe_encoder", "encode_manifest", "load_table", "refuse_bad"]
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _run(task: _Task, contents: dict[str, str] | None = None) -> EncodeReport:
     tally = _Tally()
     try:
         for plan in make_plans(task.manifest, encoder.modality, task.progress):
-            _refuse_bad(plan, task.strict)
+            refuse_bad(plan, task.strict)
             session.run(session.missing(plan.works), plan.utterances)
             tally.add(plan, session.failed)
             if contents is not None:
@@ -138,7 +138,8 @@ class _Tally:
         self.quarantined |= plan.quarantined | bad
 
 
-def _refuse_bad(plan: Plan, strict: bool) -> None:
+def refuse_bad(plan: Plan, strict: bool) -> None:
+    """Raise the first bad utterance of a plan, where that is wanted."""
     if strict and plan.quarantined:
         name, reason = next(iter(plan.quarantined.items()))
         raise MediaError(f"{name}: {reason} ({len(plan.quarantined)} such)")

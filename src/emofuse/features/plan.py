@@ -17,7 +17,7 @@ from emofuse.media.video import probe_video
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.storage import sha256_text
 
-__all__ = ["THREADS", "Listing", "Plan", "Work", "make_plans"]
+__all__ = ["THREADS", "WINDOW_UTTERANCES", "Listing", "Plan", "Work", "make_plans"]
 
 THREADS = 4
 WINDOW_UTTERANCES = 2000  # utterances of a plan

@@ -19,7 +19,7 @@ from emofuse.features.store import FeatureStore
 from emofuse.media.audio import read_audio
 from emofuse.progress import Progress, ProgressEvent
 
-__all__ = ["Session"]
+__all__ = ["Session", "make_windows"]
 
 WINDOW_SECONDS = 60.0  # audio or video given to the encoder at once
 WINDOW_CHARACTERS = 20_000.0
@@ -71,10 +71,14 @@ class Session:
             works: what `missing` gave.
             utterances: for how many utterances of the manifest they stand.
         """
-        before, started = self.seconds, time.perf_counter()
         self._passed += utterances - len(works)
+        self.run_windows(make_windows(works, self.encoder.modality))
+
+    def run_windows(self, windows: Sequence[Sequence[Work]]) -> None:
+        """Encode windows as they are (see `make_windows`)."""
+        before, started = self.seconds, time.perf_counter()
         self._report()
-        for window, items in self._read_ahead(_windows(works, self.encoder.modality)):
+        for window, items in self._read_ahead(windows):
             self._encode_window(window, items)
             self._flush_if_due()
             del items
@@ -187,8 +191,11 @@ def _finite(item: Item, array: FloatArray) -> FloatArray | EncoderError:
     return EncoderError(f"{item.id}: the encoder gave NaN or infinity")
 
 
-def _windows(works: Sequence[Work], modality: str) -> list[list[Work]]:
-    """Cut works into windows of like length, in a fixed mixed order: the time left is then true."""
+def make_windows(works: Sequence[Work], modality: str) -> list[list[Work]]:
+    """Cut works into windows of like length, in a fixed mixed order: the time left is then true.
+
+    What an encoder is given at once depends on the works alone, not on who encodes them.
+    """
     limit = WINDOW_CHARACTERS if modality == "text" else WINDOW_SECONDS
     windows: list[list[Work]] = []
     size = limit

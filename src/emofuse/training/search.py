@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from emofuse.cluster.engine import Engine
 from emofuse.errors import TrainingError, UsageError, shorten
 from emofuse.options import load_yaml
 from emofuse.progress import Progress, silent
@@ -24,14 +25,14 @@ from emofuse.training.search_nested import train_nested
 from emofuse.training.search_options import SearchOptions
 from emofuse.training.search_space import check_space
 from emofuse.training.search_table import Found, StudyFound, search_markdown, study_found
-from emofuse.training.search_work import SETTINGS, Setup, work
+from emofuse.training.search_work import SETTINGS, Setup, work_together
 
 __all__ = ["RUN", "search"]
 
 RUN = "run"
 """Folder of the final run, below that of the search."""
 Spread = Callable[[Path, Progress], None]
-"""Works on the search in a folder, in this process or in several."""
+"""Works on the search in a folder."""
 
 
 def search(
@@ -41,7 +42,8 @@ def search(
     progress: Progress = silent,
     *,
     final: bool = False,
-    spread: Spread = work,
+    engine: Engine | None = None,
+    spread: Spread | None = None,
 ) -> Found:
     """Search, and write what was found into a folder.
 
@@ -54,7 +56,8 @@ def search(
         folder: new, or of the same search; ``trials`` may have grown.
         progress: told of encoding, trials and trainings.
         final: train the best recipe at the end, into ``folder/run``; a nested search always does.
-        spread: how the work is done.
+        engine: who tries; this process unless told. At most ``batch`` workers have work at once.
+        spread: works on the trials, in place of the engine.
 
     Raises:
         MissingExtraError: Optuna is not installed.
@@ -67,7 +70,10 @@ def search(
     folder = Path(folder)
     check_space(recipe, options.space)
     _claim(folder, recipe, options)
-    spread(folder, progress)
+    if spread is not None:
+        spread(folder, progress)
+    else:
+        work_together(folder, engine or Engine(), progress)
     with held(folder / "locks" / "end.lock"):
         found = _sum_up(folder, Setup(recipe, options))
         if options.nested or final:

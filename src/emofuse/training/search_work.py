@@ -6,17 +6,21 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emofuse.errors import EncoderError, OptionError, TrainingError
+from emofuse.cluster.crew import open_crew
+from emofuse.cluster.engine import Engine
+from emofuse.errors import EmofuseError, EncoderError, OptionError, TrainingError
 from emofuse.options import apply_overrides, load_yaml
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.protocols.contract import Fold
 from emofuse.training.recipe import Recipe, parse_recipe
 from emofuse.training.search_bench import Bench, steps_of
-from emofuse.training.search_book import Book, Claim, open_storage
+from emofuse.training.search_book import DATABASE, Book, Claim, open_storage
 from emofuse.training.search_draw import Verdicts, quiet_optuna
 from emofuse.training.search_options import SearchOptions
 from emofuse.training.search_space import Value, active, overrides_of
@@ -24,7 +28,7 @@ from emofuse.training.search_space import Value, active, overrides_of
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-__all__ = ["SETTINGS", "Setup", "Study", "read_setup", "work"]
+__all__ = ["SETTINGS", "Setup", "Study", "read_setup", "work", "work_together"]
 
 SETTINGS = "search.yaml"
 PLAIN = "search"
@@ -132,6 +136,42 @@ def work(folder: Path, progress: Progress = silent) -> None:
             _Worker(folder, setup, bench, storage, progress).run()
         finally:
             storage.engine.dispose()
+
+
+def work_together(folder: Path, engine: Engine, progress: Progress = silent) -> None:
+    """Let the workers of an engine work on the search in a folder, which all of them see.
+
+    Raises:
+        EmofuseError: see `work`.
+        WorkError: the workers fail.
+    """
+    if engine.alone:
+        work(folder, progress)
+        return
+    with open_crew(engine) as crew:
+        size = min(crew.size, read_setup(folder).options.batch)
+        crew.map(_work_once, [str(folder)] * size, tick=partial(_look, folder, progress))
+
+
+def _work_once(state: None, folder: str) -> None:
+    del state
+    work(Path(folder))
+
+
+def _look(folder: Path, progress: Progress) -> None:
+    """Tell how many trials are over, as the database says."""
+    if progress is silent or not (folder / DATABASE).exists():
+        return
+    with quiet_optuna(), suppress(EmofuseError):
+        storage = open_storage(folder)
+        try:
+            studies = storage.get_all_studies()
+            trials = [t for s in studies for t in storage.get_all_trials(s._study_id, False)]
+        finally:
+            storage.engine.dispose()
+        done = sum(trial.state.is_finished() for trial in trials)
+        total = read_setup(folder).options.trials * max(len(studies), 1)
+        progress(ProgressEvent("search", min(done, total), total, "trials"))
 
 
 class _Worker:
