@@ -71,6 +71,7 @@ def _connect(engine: Engine) -> None:
         _knock(engine.address)
         if engine.address is None:
             ray.init(
+                address="local",  # never one that happens to run here
                 num_cpus=engine.here,
                 include_dashboard=False,
                 object_store_memory=STORE_BYTES,
