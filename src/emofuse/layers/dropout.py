@@ -25,6 +25,11 @@ class Dropout(nn.Module):
         self.rate = rate
         self._dropped = min(round(rate * LEVELS), LEVELS - 1)
 
+    @property
+    def dropped(self) -> int:
+        """Levels of 32,768 that are dropped."""
+        return self._dropped
+
     def forward(self, values: Tensor) -> Tensor:
         """Drop; in evaluation mode give what comes in."""
         if not self.training or not self._dropped:

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emofuse.layers.branches import surely_none
+
 __all__ = [
     "MEMBERSHIPS",
     "RULES",
@@ -175,7 +177,7 @@ class Fuzzifier(nn.Module):
             return values, None
         normal = normalise(values.float())
         shares = self._shares(looked_at.detach(), mask)
-        used = [place for place in range(len(MEMBERSHIPS)) if bool(shares[:, place].any())]
+        used = [place for place in range(len(MEMBERSHIPS)) if not surely_none(shares[:, place])]
         if self.mixer is None and len(used) == 1:
             return membership(MEMBERSHIPS[used[0]], normal), shares
         mixed = torch.stack(

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from emofuse.layers.branches import surely_all
+
 __all__ = [
     "AttentionPooling",
     "Pooling",
@@ -26,7 +28,7 @@ def zero_absent(vectors: Tensor, present: Tensor) -> Tensor:
         vectors: ``(batch, dim)``.
         present: ``(batch,)`` bool.
     """
-    return vectors if bool(present.all()) else vectors.masked_fill(~present[:, None], 0.0)
+    return vectors if surely_all(present) else vectors.masked_fill(~present[:, None], 0.0)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

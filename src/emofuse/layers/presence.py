@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from emofuse.layers.branches import surely_all
+
 __all__ = ["AbsentToken"]
 
 
@@ -40,7 +42,7 @@ class AbsentToken(nn.Module):
             there = torch.ones(size, 1, dtype=torch.bool, device=device)
             return self.token.expand(size, 1, -1), there, ~there[:, 0]
         present = mask.any(dim=1)
-        if bool(present.all()):
+        if surely_all(present):
             return values, mask, present
         first = torch.zeros_like(mask)
         first[:, 0] = ~present

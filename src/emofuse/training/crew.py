@@ -37,12 +37,14 @@ class Task:
         train: what to learn from.
         dev: what to choose by.
         test_rows: rows to recognise at the end.
+        notes: what goes into the notes of its result.
     """
 
     job: Job
     train: Part
     dev: Part | None
     test_rows: Tensor
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,15 @@ def _work(line: Connection, setup: Setup) -> None:
                 return
             place, task = answer
             parts = (task.train, task.dev)
-            run_job(task.job, trainer, table, parts, task.test_rows, hook=_leave_when_orphaned)
+            run_job(
+                task.job,
+                trainer,
+                table,
+                parts,
+                task.test_rows,
+                hook=_leave_when_orphaned,
+                notes=task.notes,
+            )
             line.send(place)
     except (EOFError, BrokenPipeError):
         return

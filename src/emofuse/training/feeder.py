@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -52,6 +52,11 @@ class Feeder:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def dense(self) -> Mapping[str, Sequences] | None:
+        """All items side by side, where every modality has one frame; else None."""
+        return None if self._ragged else {name: self._dense[name] for name in self._order}
 
     def batch(self, items: Tensor) -> Batch:
         """Give the batch of these items; items that lack a modality have no True in its mask."""

@@ -139,9 +139,9 @@ class Fit:
         else:
             feeder = tuning.feeder(train.rows)
         if self.dev is not None:
-            self._dev_feeder = self.feeder(self.dev.rows)
-            self._dev_feeder.condense(self.fusion)
-            self._dev_targets = _to(self.dev.targets, self.device)
+            self.dev_feeder = self.feeder(self.dev.rows)
+            self.dev_feeder.condense(self.fusion)
+            self.dev_targets = _to(self.dev.targets, self.device)
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
         if objective_start is not None:
             self.objective.load_state_dict(dict(objective_start))
@@ -224,8 +224,8 @@ class Fit:
         if self.dev is None:
             return None
         with self.stepper.averaged():
-            seen = recognise(self.model, self._dev_feeder, extras=True)
-        return seen, self._dev_targets.labels.cpu()
+            seen = recognise(self.model, self.dev_feeder, extras=True)
+        return seen, self.dev_targets.labels.cpu()
 
     def _epoch(self) -> Row:
         outcome = self.outcome
@@ -252,8 +252,8 @@ class Fit:
         return row
 
     def _judge_dev(self) -> dict[str, float]:
-        seen = recognise(self.model, self._dev_feeder, self.objective, self._dev_targets)
-        labels = self._dev_targets.labels.cpu()
+        seen = recognise(self.model, self.dev_feeder, self.objective, self.dev_targets)
+        labels = self.dev_targets.labels.cpu()
         found = judge(labels, seen.logits.argmax(dim=1), len(self.classes))
         return {"loss": seen.loss or 0.0, **found}
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from emofuse.errors import TrainingError
 from emofuse.features.table import FeatureTable
 from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json, write_json, write_text
@@ -24,7 +25,7 @@ from emofuse.training.trackers.contract import Place
 from emofuse.training.trainer import Trained, Trainer
 from emofuse.training.watch import Watch
 
-__all__ = ["Job", "JobResult", "make_jobs", "run_job"]
+__all__ = ["Job", "JobResult", "keep_job", "make_jobs", "run_job"]
 
 RESULT, MODEL, OUTPUTS = "result.json", "model.safetensors", "outputs.safetensors"
 ENCODER = "encoder-"
@@ -57,7 +58,11 @@ class Job:
         """
         note = read_json(self.folder / RESULT)
         outputs = load_state(self.folder / OUTPUTS)
-        tensors = {} if outputs is None else outputs[0]
+        if outputs is None or "logits" not in outputs[0]:
+            raise TrainingError(
+                f"{self.folder} lacks {OUTPUTS}; delete the folder to train that part again"
+            )
+        tensors = outputs[0]
         weights = {n.removeprefix("w:"): t for n, t in tensors.items() if n.startswith("w:")}
         held_out = under("held_out", tensors)
         return JobResult(
@@ -126,26 +131,30 @@ def run_job(
     test_rows: Tensor,
     *,
     hook: Callable[[str, Row], None] | None = None,
+    notes: Sequence[str] = (),
 ) -> None:
     """Train, recognise the test rows without their labels, and keep everything in the job's folder.
 
     Raises:
-        TrainingError: see `Trainer.fit`.
+        TrainingError: see `Trainer.fit`; the message names fold and seed.
         MissingExtraError: a tracker is asked for and not installed.
     """
     with threads(trainer.options.threads), repeatable(trainer.options.deterministic):
-        _run(job, trainer, table, parts, test_rows, hook=hook)
+        try:
+            trained = _train(job, trainer, table, parts, hook=hook)
+        except TrainingError as error:
+            raise TrainingError(f"fold {job.fold.name}, seed {job.seed}: {error}") from error
+        keep_job(job, trained, test_rows, notes)
 
 
-def _run(
+def _train(
     job: Job,
     trainer: Trainer,
     table: FeatureTable,
     parts: tuple[Part, Part | None],
-    test_rows: Tensor,
     *,
     hook: Callable[[str, Row], None] | None,
-) -> None:
+) -> Trained:
     train, dev = parts
     watch = _watch(job, trainer) if trainer.options.tracking else None
 
@@ -165,6 +174,18 @@ def _run(
     if watch is not None:
         _show_best(watch, trained, dev)
         watch.close()
+    return trained
+
+
+def keep_job(job: Job, trained: Trained, test_rows: Tensor, notes: Sequence[str] = ()) -> None:
+    """Recognise the test rows and keep everything; the result goes last and ends the job.
+
+    Args:
+        job: whose it is.
+        trained: what its training gave.
+        test_rows: rows to recognise.
+        notes: what else a reader of the numbers should know.
+    """
     seen = trained.recognise(test_rows)
     outputs = {"logits": seen.logits, **{f"w:{n}": part for n, part in seen.weights.items()}}
     outputs |= {} if seen.vad is None else {"vad": seen.vad}
@@ -176,20 +197,20 @@ def _run(
     for modality, state in trained.learnt.items():
         save_state(job.folder / f"{ENCODER}{modality}.safetensors", state, {"seed": job.seed})
     _write_history(job, trained)
-    write_json(job.folder / RESULT, _note(job, trained))
+    write_json(job.folder / RESULT, _note(job, trained, notes))
     for pattern in ("select.json", "fit*.safetensors", "refit*.safetensors"):
         for left in job.folder.glob(pattern):
             left.unlink(missing_ok=True)
 
 
-def _note(job: Job, trained: Trained) -> dict[str, Any]:
+def _note(job: Job, trained: Trained, notes: Sequence[str]) -> dict[str, Any]:
     return {
         "fold": job.fold.name,
         "seed": job.seed,
         "dev": trained.dev,
         "epochs": trained.epochs,
         "chosen": dict(trained.chosen),
-        "notes": list(trained.notes),
+        "notes": [*trained.notes, *notes],
         "held_out": None if trained.held_out is None else trained.held_out.source,
     }
 

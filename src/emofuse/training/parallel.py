@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from emofuse.features.table import FeatureTable
 from emofuse.training.crew import Crew, Setup, Task
 from emofuse.training.fit import Blueprint
 from emofuse.training.jobs import run_job
 from emofuse.training.options import TrainerOptions
+from emofuse.training.repeatable import threads
 from emofuse.training.schedule_jobs import Pace, most_processes, worth_starting
+from emofuse.training.stack_plan import train_stacked, wants_stack
 from emofuse.training.steppers import Row
 from emofuse.training.trainer import Trainer
 
@@ -47,6 +50,16 @@ def run_tasks(
     if not waiting:
         return
     trainer = Trainer(blueprint, options)
+    if wants_stack(options, trainer.device.type, len(waiting)):
+        with threads(options.threads):
+            note = train_stacked(trainer, table.to(trainer.device), waiting, hook)
+        waiting = [
+            (place, replace(task, notes=(note,)))
+            for place, task in waiting
+            if not task.job.finished
+        ]
+        if not waiting:
+            return
     crew = Crew(Setup(blueprint, options, table), waiting)
     try:
         _Foreman(crew, trainer, table, len(waiting), hook).run()
@@ -83,7 +96,15 @@ class _Foreman:
             self._hear(wait=False)
 
         parts = (task.train, task.dev)
-        run_job(task.job, self._trainer, self._table, parts, task.test_rows, hook=told)
+        run_job(
+            task.job,
+            self._trainer,
+            self._table,
+            parts,
+            task.test_rows,
+            hook=told,
+            notes=task.notes,
+        )
         self._pace.job_done(time.monotonic() - self._began)
         self._began, self._epochs = time.monotonic(), 0
         self._hook(place, "done", {})

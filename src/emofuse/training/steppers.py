@@ -26,7 +26,7 @@ from emofuse.training.mixing import Mixing
 from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
 
-__all__ = ["Row", "Stepper", "Work", "make_stepper"]
+__all__ = ["Row", "Stepper", "Work", "check_losses", "cut_epoch", "make_stepper"]
 
 Row = dict[str, float | int | str | None]
 Passed = tuple[int, Tensor, list[Tensor]]
@@ -140,7 +140,7 @@ class _Batches:
         work.train_mode()
         work.objective.advance(number / work.options.epochs)
         self.mixing.begin(number)
-        batches = self._cut(number)
+        batches = cut_epoch(work, self.order, number)
         losses: list[Tensor] = []
         norms: list[Tensor] = []
         terms: list[list[Tensor]] = []
@@ -155,7 +155,7 @@ class _Batches:
                 losses.append(loss)
                 terms.append(values)
             norms += [] if norm is None else [norm]
-        _check(losses, number, rate)
+        check_losses(losses, number, rate)
         counts = torch.tensor(sizes)
         shares = (counts / counts.sum()).to(losses[0].device)
         row: Row = {"learning_rate": rate, "loss": float(torch.stack(losses) @ shares)}
@@ -166,17 +166,6 @@ class _Batches:
         if norms:
             row["grad_norm"] = float(torch.stack(norms).mean())
         return row
-
-    def _cut(self, number: int) -> list[Tensor]:
-        work, size = self.work, self.work.options.batch_size
-        learned = learned_classes(
-            work.options.curriculum, number / work.options.epochs, work.classes
-        )
-        balanced = work.options.sampler == "balanced"
-        drawn = draw_items(work.targets.labels.cpu(), learned, self.order, balanced=balanced)
-        batches = work.feeder.shuffled(size, self.order, drawn)
-        full = [items for items in batches if len(items) == size]
-        return full if work.options.drop_last and full else batches
 
     def _step(self, group: list[Tensor]) -> tuple[list[Passed], Tensor | None]:
         """Take one step on all items of some batches.
@@ -252,7 +241,23 @@ class _Batches:
             self.most = int(tensors["most"])
 
 
-def _check(losses: list[Tensor], epoch: int, rate: float) -> None:
+def cut_epoch(work: Work, order: torch.Generator, number: int) -> list[Tensor]:
+    """Draw the batches of epoch ``number`` (from 0), as item numbers."""
+    size, options = work.options.batch_size, work.options
+    learned = learned_classes(options.curriculum, number / options.epochs, work.classes)
+    balanced = options.sampler == "balanced"
+    drawn = draw_items(work.targets.labels.cpu(), learned, order, balanced=balanced)
+    batches = work.feeder.shuffled(size, order, drawn)
+    full = [items for items in batches if len(items) == size]
+    return full if options.drop_last and full else batches
+
+
+def check_losses(losses: list[Tensor], epoch: int, rate: float) -> None:
+    """Check that every loss of an epoch is a number.
+
+    Raises:
+        TrainingError: one is not.
+    """
     finite = torch.isfinite(torch.stack(losses))
     if not bool(finite.all()):
         batch = int((~finite).int().argmax())
@@ -294,7 +299,7 @@ class _Whole:
         before = self._done()
         loss = float(self.optimiser.step(self._closure))  # type: ignore[no-untyped-call]
         if not math.isfinite(loss):
-            _check([torch.tensor(loss)], number, 1.0)
+            check_losses([torch.tensor(loss)], number, 1.0)
         self.converged = self._done() - before < iterations or left <= LBFGS_ITERATIONS
         return {"learning_rate": 1.0, "loss": loss}
 
