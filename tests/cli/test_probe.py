@@ -50,6 +50,27 @@ def test_sizes_can_be_told(run):
 
 
 @pytest.mark.parametrize(
+    ("recipe_name", "words", "found"),
+    [
+        ("foal-net/legacy-foal-net", (), {("floor", "avel"), ("start", "avel")}),
+        ("foal-net/foal-net", (), set()),
+        (
+            "four-m-ser/bert-vggish-contrastive-center",
+            ("objective.1.legacy=true",),
+            {("start", "contrastive-center")},
+        ),
+        ("four-m-ser/bert-vggish-contrastive-center", (), set()),
+    ],
+)
+def test_losses_as_released_are_found_and_as_described_are_not(run, recipe_name, words, found):
+    sizes = "audio=32,video=24" if recipe_name.startswith("foal") else "audio=32,text=24"
+    done = run("probe", recipe_name, *words, "--only", "floor,start", "--dims", sizes, "--json")
+    assert done.status == (1 if found else 0), done.err
+    lines = json.loads(done.out)["verdicts"]
+    assert {(o["probe"], o["subject"]) for o in lines if o["verdict"] == "finding"} == found
+
+
+@pytest.mark.parametrize(
     ("words", "complaint"),
     [
         (("logmel-mpl",), "did you mean 'logmel-mlp'"),

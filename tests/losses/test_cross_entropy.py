@@ -158,3 +158,18 @@ def test_objective_is_the_weighted_sum(case):
 def test_mistakes_are_named(entries, message):
     with pytest.raises(OptionError, match=message):
         build_objective(entries, LossContext(torch.ones(4).long(), {}, CLASSES))
+
+
+def test_the_gradient_is_that_of_the_value():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    labels, weights = torch.tensor([0, 1, 2, 1, 0]), torch.tensor([0.5, 1.0, 2.0])
+    soft = torch.softmax(torch.randn(5, 3, generator=generator), dim=1)
+    for given in ({}, {"soft": soft}, {"weights": weights, "smoothing": 0.1}):
+        assert torch.autograd.gradcheck(
+            lambda one, given=given: cross_entropy(one, labels, **given).double(),
+            logits,
+            eps=1e-2,  # the loss is computed in 32 bits
+            atol=1e-3,
+            rtol=1e-2,
+        )
