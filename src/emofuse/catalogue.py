@@ -29,6 +29,7 @@ __all__ = [
     "recipe_entries",
     "recipes",
     "schemes",
+    "transfers",
 ]
 
 Rows = list[tuple[str, str]]
@@ -120,6 +121,11 @@ def _protocol(value: object) -> str:
         return ""
     by = f" by {value['by']}" if "by" in value else ""
     return f"{value.get('name', '')}{by}"
+
+
+def transfers() -> Rows:
+    """Transfer recipes that come with the package."""
+    return list(builtin_recipes(transfer=True).items())
 
 
 def schemes() -> Rows:

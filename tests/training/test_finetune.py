@@ -178,7 +178,7 @@ def test_accumulated_gradients_are_those_of_the_large_batch(world, kind):
         fit.model.eval()
         fit.stepper.work.model.train = lambda mode=True: None  # no dropout anywhere
         order = torch.arange(len(train))
-        fit.stepper._cut = lambda size=size, order=order: list(order.split(size))
+        fit.stepper._cut = lambda number, size=size, order=order: list(order.split(size))
         steps = []
         step = fit.stepper.optimisers.step
         fit.stepper.optimisers.step = lambda fit=fit, steps=steps, step=step: (

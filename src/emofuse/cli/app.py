@@ -23,6 +23,7 @@ VERBS = (
     "adapt",
     "train",
     "search",
+    "transfer",
     "ablate",
     "reproduce",
     "probe",

@@ -9,7 +9,7 @@ import typer
 from emofuse.cli.console import emit_json, print_table
 from emofuse.errors import OptionError, nearest_hint
 
-KINDS = ("corpora", "encoders", "models", "losses", "protocols", "recipes", "schemes")
+KINDS = ("corpora", "encoders", "models", "losses", "protocols", "recipes", "schemes", "transfers")
 
 
 def register(app: typer.Typer) -> None:

@@ -27,7 +27,7 @@ from emofuse.training.finetune_network import FinetuneNetwork, kept_state, put_s
 from emofuse.training.judge import Recognised, better_is_higher, judge, recognise
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
-from emofuse.training.steppers import Row, Work, make_stepper
+from emofuse.training.steppers import Row, Stepper, Work, make_stepper
 
 __all__ = ["Blueprint", "EpochHook", "Fit", "Outcome"]
 
@@ -95,6 +95,10 @@ class Fit:
         objective_start: the losses' own parameters to begin with.
         freeze: names of parts of the model that do not learn.
         tuning: encoders that learn with the model; None = the model alone learns, on the table.
+        statistics: rows that the model standardises by; the training items' unless told, none = as
+            in ``start``.
+        first_epoch: the first epoch that dev may choose.
+        stepper: how an epoch is trained.
 
     Attributes:
         fusion: the model that takes features.
@@ -116,8 +120,11 @@ class Fit:
         objective_start: Mapping[str, Tensor] | None = None,
         freeze: Sequence[str] = (),
         tuning: Finetuning | None = None,
+        statistics: Tensor | None = None,
+        first_epoch: int = 1,
+        stepper: Callable[[Work], Stepper] = make_stepper,
     ) -> None:
-        self.options, self.seed = options, seed
+        self.options, self.seed, self._first = options, seed, first_epoch
         self.epochs = options.epochs if epochs is None else epochs
         self.classes = blueprint.classes
         self.device = next(iter(table.modalities.values())).values.device
@@ -130,7 +137,9 @@ class Fit:
         if start is not None:
             self.fusion.load_state_dict(dict(start))
         self.fusion.to(self.device)
-        if tuning is None or start is None:
+        if statistics is not None and len(statistics):
+            self.fusion.fit_normalisation(Feeder(table, statistics).statistics_batch())
+        elif statistics is None and (tuning is None or start is None):
             self.fusion.fit_normalisation(feeder.statistics_batch())
         frozen = freeze_parts(self.fusion, freeze)
         self.model = self.fusion if tuning is None else tuning.network(self.fusion)
@@ -145,7 +154,7 @@ class Fit:
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
         if objective_start is not None:
             self.objective.load_state_dict(dict(objective_start))
-        self.stepper = make_stepper(
+        self.stepper = stepper(
             Work(
                 self.model,
                 self.objective,
@@ -260,6 +269,8 @@ class Fit:
     def _compare(self, score: float) -> None:
         """Keep the weights of the best epoch; L-BFGS goes downhill all the way: its last counts."""
         outcome = self.outcome
+        if outcome.epoch < min(self._first, self.epochs):
+            return
         last_counts = self.options.optimiser == "lbfgs"
         if outcome.best is None or score > outcome.best or last_counts:
             outcome.best, outcome.best_epoch, outcome.waiting = score, outcome.epoch, 0
@@ -320,14 +331,18 @@ def freeze_parts(model: FusionModel, names: Sequence[str]) -> tuple[nn.Module, .
 
     Args:
         model: changed in place.
-        names: module names, or the beginning of module names.
+        names: names of modules or parameters, or the beginning of module names.
 
     Raises:
         OptionError: a name that is the beginning of none.
     """
     known = {name: part for name, part in model.named_modules() if name}
+    single = dict(model.named_parameters())
     frozen: list[nn.Module] = []
     for wanted in names:
+        if wanted in single:
+            single[wanted].requires_grad_(False)
+            continue
         found = [part for name, part in known.items() if f"{name}.".startswith(f"{wanted}.")]
         if not found:
             tops = sorted({name.split(".")[0] for name in known})

@@ -22,7 +22,7 @@ from emofuse.models import MODELS
 from emofuse.models.build import parse_model_options
 from emofuse.options import Options, apply_overrides, load_yaml, parse_yaml
 from emofuse.protocols import PROTOCOLS
-from emofuse.training.builtin import recipe_files
+from emofuse.training.builtin import recipe_files, transfer_files
 from emofuse.training.options import TrainerOptions
 
 __all__ = [
@@ -240,6 +240,8 @@ def _read(path_or_name: str | Path) -> Any:
     if isinstance(path_or_name, Path) or text.endswith((".yaml", ".yml")):
         return load_yaml(Path(path_or_name))
     known = recipe_files()
+    if text in transfer_files():
+        raise UsageError(f"{text} is a transfer recipe; run: emofuse transfer {text} -o FOLDER")
     if text not in known:
         hint = nearest_hint(text, known)
         raise UsageError(f"no recipe {shorten(text)}; {hint}; or the path of a .yaml file")

@@ -26,7 +26,7 @@ from emofuse.training.mixing import Mixing
 from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
 
-__all__ = ["Row", "Stepper", "Work", "check_losses", "cut_epoch", "make_stepper"]
+__all__ = ["Batches", "Row", "Stepper", "Work", "check_losses", "cut_epoch", "make_stepper"]
 
 Row = dict[str, float | int | str | None]
 Passed = tuple[int, Tensor, list[Tensor]]
@@ -110,10 +110,10 @@ class Stepper(Protocol):
 
 def make_stepper(work: Work) -> Stepper:
     """Give the stepper of the optimiser that the options name."""
-    return _Whole(work) if work.options.optimiser == "lbfgs" else _Batches(work)
+    return _Whole(work) if work.options.optimiser == "lbfgs" else Batches(work)
 
 
-class _Batches:
+class Batches:
     """A gradient step a batch or a group of batches, in shuffled or class-balanced order."""
 
     resumable = True
@@ -121,6 +121,8 @@ class _Batches:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.converged = False
+        self.done = 0.0
+        """Share of the training that is over."""
         self.order = torch.Generator().manual_seed(2 * work.seed)
         self.hiding = torch.Generator().manual_seed(2 * work.seed + 1)
         self.mixing = Mixing(work.options, work.feeder, work.seed)
@@ -136,11 +138,12 @@ class _Batches:
         """Most items of a pass that fit into memory; None where all do."""
 
     def epoch(self, number: int) -> Row:
+        """See `Stepper.epoch`."""
         work = self.work
         work.train_mode()
         work.objective.advance(number / work.options.epochs)
         self.mixing.begin(number)
-        batches = cut_epoch(work, self.order, number)
+        batches = self._cut(number)
         losses: list[Tensor] = []
         norms: list[Tensor] = []
         terms: list[list[Tensor]] = []
@@ -148,6 +151,7 @@ class _Batches:
         rate = 0.0
         for place in range(0, len(batches), work.options.accumulate):
             done = (number + place / len(batches)) / work.options.epochs
+            self.done = done
             rate = self.optimisers.set_rate(number, done)
             passed, norm = self._step(batches[place : place + work.options.accumulate])
             for items, loss, values in passed:
@@ -166,6 +170,17 @@ class _Batches:
         if norms:
             row["grad_norm"] = float(torch.stack(norms).mean())
         return row
+
+    def _cut(self, number: int) -> list[Tensor]:
+        """Draw the batches of epoch ``number``, as item numbers."""
+        return cut_epoch(self.work, self.order, number)
+
+    def loss(self, items: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Give the loss of some items, and the value of each of its terms."""
+        work = self.work
+        batch = work.feeder.drawn(items, work.hidden_share, self.hiding)
+        mixed = self.mixing.draw(batch, work.targets.take(items))
+        return mixed.judge(work.objective, work.model(mixed.batch))
 
     def _step(self, group: list[Tensor]) -> tuple[list[Passed], Tensor | None]:
         """Take one step on all items of some batches.
@@ -202,28 +217,30 @@ class _Batches:
         total = sum(len(items) for items in parts)
         passed: list[Passed] = []
         for items in parts:
-            batch = work.feeder.drawn(items, work.hidden_share, self.hiding)
-            mixed = self.mixing.draw(batch, work.targets.take(items))
             with work.autocast():
-                loss, values = mixed.judge(work.objective, work.model(mixed.batch))
+                loss, values = self.loss(items)
             share = len(items) / total
             work.accelerator.backward(loss if len(parts) == 1 else loss * share)
             passed.append((len(items), loss.detach(), list(values.values())))
         return passed
 
     def judged(self, loss: float) -> None:
+        """See `Stepper.judged`."""
         self.optimisers.judged(loss)
 
     def averaged(self) -> AbstractContextManager[object]:
+        """See `Stepper.averaged`."""
         return nullcontext() if self.average is None else self.average.applied()
 
     def notes(self) -> tuple[str, ...]:
+        """See `Stepper.notes`."""
         if self.most is None:
             return ()
         cut_to = f"batches were cut into parts of at most {self.most} utterances"
         return (f"out of memory: {cut_to}, whose gradients were added up",)
 
     def state(self) -> dict[str, Tensor]:
+        """See `Stepper.state`."""
         found = {"order": self.order.get_state(), "hiding": self.hiding.get_state()}
         if self.average is not None:
             found |= {f"average.{name}": one for name, one in self.average.state().items()}
@@ -232,6 +249,7 @@ class _Batches:
         return self.optimisers.state() | found
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """See `Stepper.restore`."""
         self.optimisers.restore(tensors)
         self.order.set_state(tensors["order"])
         self.hiding.set_state(tensors["hiding"])
