@@ -120,7 +120,7 @@ def test_the_set_is_explained_with_its_numbers(run, fleser_run, tmp_path):
     assert shapley["audio"]["clusters"] == 4
     assert shapley["text"]["low"] <= shapley["text"]["mean"] <= shapley["text"]["high"]
     assert "features, text" in found["set"]["embeddings"]
-    pair = found["set"]["correlation"]["model, fold fold 1"]
+    pair = found["set"]["correlation"]["model, fold 'fold 1'"]
     assert pair["cosine"]["difference"]["mean"] == pytest.approx(
         pair["cosine"]["matched"]["mean"] - pair["cosine"]["mismatched"]["mean"]
     )

@@ -40,7 +40,7 @@ def test_the_telling_word_comes_first(mlp_run):
     assert tried >= 8
     assert hits >= 0.9 * tried
     left = " ".join(case.utterance.text.replace(words[0].text, "", 1).split())
-    values = torch.from_numpy(subject.encoder("text").encode([Item("x", text=left)])[0])[None]
+    values = torch.from_numpy(case.encoder("text").encode([Item("x", text=left)])[0])[None]
     mask = torch.ones(values.shape[:2], dtype=torch.bool)
     batch = Batch({**case.batch.modalities, "text": Sequences(values, mask)})
     with torch.no_grad():
@@ -164,7 +164,7 @@ def test_pieces_of_a_word_are_summed(bert_run):
     subject = open_run(bert_run)
     case = subject.case("u2")
     assert "lonely" in case.utterance.text
-    tokens = subject.encoder("text").named_tokens(case.utterance.text)
+    tokens = case.encoder("text").named_tokens(case.utterance.text)
     assert "##ly" in [one.piece for one in tokens]
     words = words_of(case.utterance.text)
     values = torch.arange(len(tokens), dtype=torch.double)
@@ -206,7 +206,7 @@ def test_a_trajectory_is_the_model_asked_about_each_window(mlp_run):
 
     wave = read_audio(case.subject.manifest.path(case.utterance.audio), 16_000)
     cut = wave[round(0.2 * 16_000) : round(0.7 * 16_000)]
-    values = case.subject.encoder("audio").encode([Item("x", waveform=cut)])[0]
+    values = case.encoder("audio").encode([Item("x", waveform=cut)])[0]
     part = Sequences(torch.from_numpy(values)[None], torch.ones(1, 1, dtype=torch.bool))
     with torch.no_grad():
         logits = case.model(Batch({**case.batch.modalities, "audio": part})).logits.double()

@@ -52,6 +52,9 @@ def explain(  # noqa: PLR0917 (options of a command line)
     window: Annotated[float, typer.Option(help="Sliding window of a trajectory, seconds.")] = 1.0,
     hop: Annotated[float, typer.Option(help="From window to window, seconds.")] = 0.25,
     projection: Annotated[str, typer.Option(help="auto, umap or tsne.")] = "auto",
+    draws: Annotated[
+        int, typer.Option(help="Networks of other weights that a map is compared with.")
+    ] = 4,
     only: Annotated[
         str,
         typer.Option(
@@ -84,6 +87,7 @@ def explain(  # noqa: PLR0917 (options of a command line)
             "window": window,
             "hop": hop,
             "projection": projection,
+            "draws": draws,
             "only": [name.strip() for name in only.split(",") if name.strip()],
         },
         "explain",

@@ -195,7 +195,7 @@ def _side(case: Case, modality: str, count: int) -> Side:
     if modality == "text":
         if count > frames:
             raise NotApplicable(f"{count} units made of {frames} text vectors are no tokens")
-        encoder = case.subject.encoder("text")
+        encoder = case.encoder("text")
         tokens = frame_tokens(encoder, case.utterance.text or "", frames)
         return Side("text", tuple(one.piece for one in tokens[:count]))
     axis = time_axis(case.description(modality))

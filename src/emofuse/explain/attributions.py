@@ -156,7 +156,7 @@ def _frame_pictures(case: Case, reading: Reading, values: Tensor) -> list[Pictur
 
 
 def _tokens(case: Case, reading: Reading) -> list[Token]:
-    encoder = case.subject.encoder("text")
+    encoder = case.encoder("text")
     return frame_tokens(encoder, case.utterance.text or "", reading.frames)
 
 

@@ -53,12 +53,13 @@ class Rows:
 
 def fold_batches(subject: Subject, fold: Fold) -> Iterator[tuple[tuple[str, ...], Batch]]:
     """Give the test part of a fold in batches of some utterances of like length."""
-    rows = subject.table.rows(fold.test)
-    lengths = torch.stack([p.lengths[rows] for p in subject.table.modalities.values()]).sum(dim=0)
+    table = subject.table_of(fold)
+    rows = table.rows(fold.test)
+    lengths = torch.stack([p.lengths[rows] for p in table.modalities.values()]).sum(dim=0)
     order = torch.argsort(lengths, stable=True)
     for chunk in torch.split(order, CHUNK):
         names = tuple(fold.test[place] for place in chunk.tolist())
-        yield names, subject.table.batch(rows[chunk])
+        yield names, table.batch(rows[chunk])
 
 
 class Gathered:

@@ -141,6 +141,7 @@ def write_utterance(
         .render(
             facts=facts,
             panels=_embedded(folder, shown),
+            spans=next((one["spans"] for one in shown if one["spans"]), []),
             audio=None if audio is None else _uri(audio, "audio/wav"),
         )
     )

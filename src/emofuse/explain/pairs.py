@@ -96,7 +96,7 @@ def _spaces(
     if {"audio", "text"} <= set(embeddings):
         kept = np.isin(inside, places)
         both = (embeddings["audio"][kept], embeddings["text"][kept])
-        found[f"model, fold {fold}"] = (*both, inside[kept])
+        found[f"model, fold {fold!r}"] = (*both, inside[kept])
     return found
 
 

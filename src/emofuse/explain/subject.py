@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,10 +15,11 @@ import torch
 from torch import Tensor
 
 from emofuse.encoders.build import IMPORTED, load_encoder
-from emofuse.encoders.contract import Encoder
+from emofuse.encoders.contract import Encoder, EncoderSpec
 from emofuse.errors import FeatureError, OptionError, WorkError, nearest_hint, shorten
 from emofuse.evaluation.predictions import PROBABILITY
 from emofuse.evaluation.runs import read_run
+from emofuse.explain.learned import fold_specs
 from emofuse.explain.panel import NotApplicable
 from emofuse.features.encode import load_table
 from emofuse.features.store import FeatureStore
@@ -80,7 +84,15 @@ class Case:
 
     def description(self, modality: str) -> Mapping[str, Any]:
         """Describe the encoder of a modality, as in a bundle."""
-        return self.subject.table.encoders.get(modality, {})
+        return self.subject.table_of(self.fold).encoders.get(modality, {})
+
+    def spec(self, modality: Modality) -> EncoderSpec:
+        """Give the spec of the encoder of a modality."""
+        return self.subject.specs(self.fold)[modality]
+
+    def encoder(self, modality: Modality) -> Encoder:
+        """Give the encoder of a modality (see `Subject.encoder`)."""
+        return self.subject.encoder(modality, self.fold)
 
 
 @dataclass(eq=False)
@@ -107,6 +119,8 @@ class Subject:
     table: FeatureTable
     progress: Progress = silent
     _encoders: dict[str, Encoder] = field(default_factory=dict)
+    _specs: dict[str, dict[Modality, EncoderSpec]] = field(default_factory=dict)
+    _tables: dict[str, FeatureTable] = field(default_factory=dict)
     _models: dict[str, FusionModel] = field(default_factory=dict)
     _means: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
@@ -175,14 +189,14 @@ class Subject:
         except RuntimeError as error:
             raise FeatureError(
                 f"the weights in {job.folder} do not fit features of sizes {self.table.dims}; the "
-                "encoders changed, or they were trained along"
+                "encoders changed"
             ) from error
         return model.eval()
 
     def training_mean(self, fold: Fold) -> dict[str, Tensor]:
         """Average the frames of a fold's training part: modality -> ``(dim,)``."""
         if fold.name not in self._means:
-            table = self.features(fold.train)
+            table = self.features(fold.train, fold)
             self._means[fold.name] = {
                 name: part.values.double().mean(dim=0).float()
                 if len(part.values)
@@ -198,30 +212,71 @@ class Subject:
             counts[self.classes.index(str(self.manifest[name].emotion))] += 1
         return counts / counts.sum()
 
-    def features(self, ids: Sequence[str]) -> FeatureTable:
-        """Read the features of some utterances from the store, or encode them."""
-        return _features(self.recipe, self.manifest.select(ids), self.progress)
+    def features(self, ids: Sequence[str], fold: Fold | None = None) -> FeatureTable:
+        """Read the features of some utterances from the store, or encode them.
 
-    def encoder(self, modality: Modality) -> Encoder:
-        """Give the encoder that made the features of a modality.
+        Args:
+            ids: utterances.
+            fold: whose encoders; the recipe's unless told.
+        """
+        specs = self.recipe.encoders if fold is None else self.specs(fold)
+        return _features(self.recipe, self.manifest.select(ids), specs, self.progress)
+
+    def specs(self, fold: Fold) -> dict[Modality, EncoderSpec]:
+        """Give the encoders of a fold; the recipe's, unless they learned on it."""
+        if fold.name not in self._specs:
+            job = self._jobs[fold.name]
+            if not self.learned:
+                return self.recipe.encoders
+            self._specs[fold.name] = fold_specs(
+                self.recipe, job, self.folder, self.classes, self._place
+            )
+        return self._specs[fold.name]
+
+    @cached_property
+    def _place(self) -> Path:
+        """A folder for encoders that were fine-tuned, as long as this subject lives."""
+        path = tempfile.mkdtemp(prefix="emofuse-explain-")
+        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        return Path(path)
+
+    @cached_property
+    def learned(self) -> bool:
+        """Whether encoders learned along, so that each fold has its own."""
+        return bool(self.recipe.trainer.adapted) or any(job.learnt() for job in self._jobs.values())
+
+    def table_of(self, fold: Fold) -> FeatureTable:
+        """Give the features that a fold's model reads of the utterances to explain."""
+        if not self.learned:
+            return self.table
+        if fold.name not in self._tables:
+            ids = [name for name in fold.test if name in set(self.table.ids)]
+            specs = self.specs(fold)
+            self._tables[fold.name] = _features(
+                self.recipe, self.manifest.select(ids), specs, self.progress
+            )
+        return self._tables[fold.name]
+
+    def encoder(self, modality: Modality, fold: Fold) -> Encoder:
+        """Give the encoder that made the features of a modality in a fold.
 
         Raises:
             NotApplicable: the features were imported, or the encoder here is another one.
         """
-        if modality not in self._encoders:
-            spec = self.recipe.encoders[modality]
+        spec = self.specs(fold)[modality]
+        if spec.name not in self._encoders:
             if spec.name.startswith(IMPORTED):
                 raise NotApplicable(
                     f"{modality} features were imported ({spec.name}): there is no encoder to ask"
                 )
             encoder = load_encoder(modality, spec)
-            promised = self.table.encoders.get(modality, {}).get("revision")
+            promised = self.table_of(fold).encoders.get(modality, {}).get("revision")
             if encoder.revision != promised:
                 raise NotApplicable(
                     f"the {modality} encoder {spec.name} here is not the one that made the features"
                 )
-            self._encoders[modality] = encoder
-        return self._encoders[modality]
+            self._encoders[spec.name] = encoder
+        return self._encoders[spec.name]
 
     def case(self, name: str, fold: str | None = None, target: str | None = None) -> Case:
         """Give an utterance to explain.
@@ -237,7 +292,8 @@ class Subject:
         """
         place = self.fold_of(name, fold)
         model = self.model(place)
-        batch = self.table.batch(self.table.rows([name]))
+        table = self.table_of(place)
+        batch = table.batch(table.rows([name]))
         if not batch.modalities:
             raise WorkError(f"{name!r} has no features")
         with torch.no_grad():
@@ -338,7 +394,12 @@ def _folds(folder: Path) -> tuple[Fold, ...]:
     )
 
 
-def _features(recipe: Recipe, manifest: Manifest, progress: Progress) -> FeatureTable:
+def _features(
+    recipe: Recipe,
+    manifest: Manifest,
+    specs: Mapping[Modality, EncoderSpec],
+    progress: Progress,
+) -> FeatureTable:
     device = recipe.trainer.device if recipe.trainer.device != "mps" else "cpu"
     store = FeatureStore(Path(recipe.data.store))
-    return load_table(manifest, recipe.encoders, store, progress, device=device)
+    return load_table(manifest, specs, store, progress, device=device)

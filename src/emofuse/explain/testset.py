@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -225,7 +226,7 @@ def _embeddings(gathered: Gathered, options: ExplainOptions) -> Panel:
         if len(set(speakers[places].tolist())) > 1 and all(speakers[places]):
             colourings["speaker"] = speakers[who].tolist()
         figure = draw.scatter(plane.points, colourings)
-        slug = "embeddings-" + name.replace(" ", "-")
+        slug = "embeddings-" + re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
         pictures.append(Picture(slug, f"{name}: {plane.setting}", figure))
         cells, found = _silhouettes(values, golds[places], speakers[places], options)
         lines.append((name, f"{len(places):,}", str(values.shape[1]), *cells))
@@ -236,6 +237,8 @@ def _embeddings(gathered: Gathered, options: ExplainOptions) -> Panel:
         sheets.append(Sheet(slug, ("id", "gold", "speaker", "x", "y"), tuple(points)))
         if len(kept) < len(places):
             notes.append(f"{name}: {len(kept):,} of {len(places):,} points drawn, picked by seed")
+    if gathered.subject.learned:
+        notes.append("encoders learned on each fold: features of two folds come from two encoders")
     heads = ("space", "utterances", "size", "silhouette by emotion", "silhouette by speaker")
     return Panel(
         "embeddings",
@@ -266,7 +269,7 @@ def _spaces(
     places = np.flatnonzero(np.array(rows.folds) == fold)
     for name, values in gathered.embeddings(fold).items():
         if len(places) >= FEW and (name == "fused" or len(gathered.subject.table.dims) > 1):
-            found[f"model, {name}, fold {fold}"] = (values, places)
+            found[f"model, {name}, fold {fold!r}"] = (values, places)
     for name, values in gathered.features().items():
         there = np.flatnonzero(np.isfinite(values).all(axis=1))
         if len(there) >= FEW:

@@ -56,7 +56,7 @@ def trace(case: Case, window: float, hop: float) -> Trajectory:
     """
     if "audio" not in case.batch.modalities:
         raise NotApplicable("the utterance has no audio to slide a window over")
-    encoder = case.subject.encoder("audio")
+    encoder = case.encoder("audio")
     item = item_of(case, "audio", encoder.sample_rate)
     wave = item.waveform
     seconds = 0.0 if wave is None else len(wave) / encoder.sample_rate

@@ -128,10 +128,10 @@ def _opened(case: Case, name: str) -> Reading:
         EmofuseError: there are none, or they do not pool to the feature.
     """
     modality: Modality = name  # type: ignore[assignment]
-    spec = case.subject.recipe.encoders[modality]
+    spec = case.spec(modality)
     if spec.granularity == "frames":
         raise NotApplicable("its encoder gave a single frame")
-    case.subject.encoder(modality)  # the same weights as in training, or refused
+    case.encoder(modality)  # the same weights as in training, or refused
     encoder = load_encoder(modality, spec.model_copy(update={"granularity": "frames"}))
     (frames,) = encoder.encode([item_of(case, modality, encoder.sample_rate)])
     values = torch.from_numpy(frames)[None]

@@ -73,7 +73,7 @@ def leave_one_out(case: Case, words: Sequence[Word], kind: ScoreKind) -> Tensor:
         NotApplicable: the text has no encoder here.
     """
     text = case.utterance.text or ""
-    encoder = case.subject.encoder("text")
+    encoder = case.encoder("text")
     drops = torch.full((len(words),), float("nan"))
     with torch.no_grad():
         whole = score_of(case.model(case.batch).logits, case.target, kind)[0]
@@ -111,7 +111,7 @@ def embedded_tokens(
     Raises:
         NotApplicable: the text encoder is no network, or does not give the stored features again.
     """
-    encoder = case.subject.encoder("text")
+    encoder = case.encoder("text")
     if not isinstance(encoder, HFText):
         raise NotApplicable(
             f"the text encoder {encoder.spec.name!r} is no network: words are left out instead"
