@@ -67,7 +67,11 @@ def recipe_for(manifest: Path, **changes: Any) -> dict[str, Any]:
         "name": "planted",
         "data": {
             "manifest": str(manifest),
-            "scheme": {"name": "planted", "classes": list(CLASSES)},
+            "scheme": {
+                "name": "planted",
+                "classes": list(CLASSES),
+                "vad": {"valence": [1.0, 5.0], "arousal": [1.0, 5.0]},
+            },
             "store": str(manifest.parent / "store"),
         },
         "protocol": {"name": "group-kfold", "by": "speaker", "k": 2, "dev": 0.0},
@@ -95,6 +99,7 @@ def fleser_run(planted: Path) -> Path:
         },
         model={"name": "fleser", "fusion": "cross_attention", "hidden": 16, "heads": 2},
     )
+    data["trainer"] |= {"epochs": 12, "learning_rate": 1e-2}
     folder = planted.parent / "fleser"
     train(parse_recipe(data, "planted"), folder)
     return folder

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 from emofuse.encoders.contract import Item
 from emofuse.explain.attributions import attribute, frames_panel
 from emofuse.explain.options import ExplainOptions
+from emofuse.explain.panel import NotApplicable
 from emofuse.explain.scores import score_of
 from emofuse.explain.spoken import words_panel
 from emofuse.explain.subject import open_run
@@ -16,11 +18,11 @@ from emofuse.explain.trajectory import trace
 from emofuse.explain.unpooled import read_inputs
 from emofuse.explain.utterance import utterance_panels
 from emofuse.explain.words import by_word, embedded_tokens, leave_one_out, words_of
-from emofuse.models.contract import Batch, Sequences
+from emofuse.models.contract import Batch, EmotionOutput, Sequences
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
 
-from .conftest import CLASSES, FILLER, WORDS, recipe_for
+from .conftest import BURST, CLASSES, FILLER, WORDS, recipe_for
 
 QUICK = ExplainOptions(draws=1, steps=16, most_steps=64)
 
@@ -211,3 +213,25 @@ def test_a_trajectory_is_the_model_asked_about_each_window(mlp_run):
     with torch.no_grad():
         logits = case.model(Batch({**case.batch.modalities, "audio": part})).logits.double()
     np.testing.assert_allclose(found.probabilities[1], torch.softmax(logits, 1)[0].numpy())
+
+
+class Feeling(torch.nn.Module):
+    """Says how loud a window is, as arousal."""
+
+    def forward(self, batch):
+        loud = torch.tanh(batch.modalities["audio"].values[:, 0, :64].mean(dim=1) / 10)
+        vad = torch.stack([torch.full_like(loud, 0.5), loud, torch.zeros_like(loud)], dim=1)
+        return EmotionOutput(torch.zeros(len(loud), 3), vad=vad)
+
+
+def test_a_trajectory_is_on_the_schemes_scale(mlp_run):
+    case = open_run(mlp_run).case("s1-sadness-1")
+    found = trace(replace(case, model=Feeling()), 0.4, 0.1)
+    assert set(found.vad) == {"valence", "arousal"}  # the scheme has no scale of dominance
+    np.testing.assert_allclose(found.vad["valence"], 4.0)
+    start = case.utterance.extra["start"]
+    loudest = found.times[int(found.vad["arousal"].argmax())]
+    assert start - 0.2 <= loudest <= start + BURST + 0.2
+    assert found.vad["arousal"].max() - found.vad["arousal"].min() > 0.02
+    with pytest.raises(NotApplicable, match="not longer than one window"):
+        trace(case, 1.5, 0.1)

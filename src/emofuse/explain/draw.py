@@ -238,7 +238,7 @@ def bars(
     axes.set_ylabel(label)
     axes.tick_params(labelsize=8)
     if len(groups) > 1:
-        axes.legend(fontsize=8, framealpha=0.8, edgecolor="none")
+        figure.legend(loc="outside upper left", fontsize=8, ncols=4, edgecolor="none")
     return figure
 
 

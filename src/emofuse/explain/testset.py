@@ -153,7 +153,8 @@ def _modalities(gathered: Gathered, options: ExplainOptions) -> Panel:
 
 def _gates(gathered: Gathered, options: ExplainOptions) -> Panel:
     gates = gathered.gates()
-    columns = gates.columns()
+    every = gates.columns()
+    columns = {name: one for name, one in every.items() if np.abs(one).max() > 0}
     means = _means(gathered, columns, options)
     pictures = []
     plain = {n: c for n, c in columns.items() if n.startswith(("weight", "gate", "alpha"))}
@@ -170,6 +171,9 @@ def _gates(gathered: Gathered, options: ExplainOptions) -> Panel:
         f"dimensions {float(np.mean(gates.spread[name])):.4f}"
         for name, one in gates.openness.items()
     ]
+    never = [name for name in every if name not in columns]
+    if never:
+        notes.append(f"0 in every utterance: {', '.join(never)}")
     for name, shares in gates.memberships.items():
         chosen_share = np.bincount(shares.argmax(axis=1), minlength=len(MEMBERSHIPS)) / len(shares)
         most = int(chosen_share.argmax())

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from emofuse.errors import MissingExtraError
 from emofuse.evaluation.tables import Table
@@ -14,7 +15,7 @@ from emofuse.explain.attention import AttentionMap, entropy_share, read_maps
 from emofuse.explain.attributions import frames_panel
 from emofuse.explain.axes import band_hertz, time_axis
 from emofuse.explain.gates import read_gates
-from emofuse.explain.gradcam import cam_layers, choose_layer, grad_cam
+from emofuse.explain.gradcam import Cam, cam_layers, choose_layer, grad_cam
 from emofuse.explain.options import ExplainOptions
 from emofuse.explain.panel import NotApplicable, Panel, Picture, Sheet, refusal
 from emofuse.explain.randomise import compare_redrawn
@@ -26,6 +27,7 @@ from emofuse.explain.trajectory import trace
 
 __all__ = ["TITLES", "utterance_panels"]
 
+Floats = NDArray[np.float64]
 DECIBELS = 10.0 / np.log(10.0)
 FLAT = 0.99
 MOST_MAPS = 4
@@ -71,7 +73,11 @@ def _grad_cam(case: Case, options: ExplainOptions) -> Panel:
     heat = cam.fine / top if top > 0 else cam.fine
     mel = case.batch.modalities["audio"].values[0].double().numpy()
     mel = DECIBELS * mel[cam.start : cam.start + cam.fine.shape[1]].T
-    notes = [f"layer {layer.name}; legal: {', '.join(cam_layers(case.model))}"]
+    height, columns = cam.coarse.shape
+    notes = [
+        f"layer {layer.name}; legal: {', '.join(cam_layers(case.model))}",
+        f"it has {height} x {columns} cells over frequency and time; an earlier layer has more",
+    ]
     if top <= 0:
         notes.append("the map is 0 everywhere: nothing in this layer speaks for the class")
     elif options.draws:
@@ -111,14 +117,8 @@ def _grad_cam(case: Case, options: ExplainOptions) -> Panel:
         (
             Table(
                 "where the heat lies",
-                ("", "value"),
-                (
-                    ("strongest at", f"{times[column]:.2f} s, {hertz[row]:,.0f} Hz"),
-                    *(
-                        (name, f"{100 * share:.0f} %")
-                        for name, share in _band_shares(cam.fine, hertz).items()
-                    ),
-                ),
+                ("", "share of the heat", "of the area"),
+                _heat_rows(cam, times, hertz),
             ),
         ),
         (Sheet("grad-cam", ("seconds", *(f"{one:.0f} Hz" for one in hertz)), rows),),
@@ -127,7 +127,19 @@ def _grad_cam(case: Case, options: ExplainOptions) -> Panel:
     )
 
 
-def _band_shares(heat: np.ndarray, hertz: np.ndarray) -> dict[str, float]:
+def _heat_rows(cam: Cam, times: Floats, hertz: Floats) -> tuple[tuple[str, str, str], ...]:
+    """Give the strongest place, and the share of the heat in each range of frequencies."""
+    row, column = np.unravel_index(int(cam.fine.argmax()), cam.fine.shape)
+    areas = _band_shares(np.ones_like(cam.fine), hertz)
+    shares = _band_shares(cam.fine, hertz)
+    place = f"{times[column]:.2f} s, {hertz[row]:,.0f} Hz"
+    return (
+        (f"strongest at {place}", "", ""),
+        *((n, f"{100 * share:.0f} %", f"{100 * areas[n]:.0f} %") for n, share in shares.items()),
+    )
+
+
+def _band_shares(heat: Floats, hertz: Floats) -> dict[str, float]:
     total = float(heat.sum())
     edges = ((0.0, 500.0), (500.0, 1000.0), (1000.0, 2000.0), (2000.0, 4000.0), (4000.0, 8001.0))
     return {
