@@ -16,6 +16,7 @@ class Checker(HTMLParser):
     def __init__(self):
         super().__init__(convert_charrefs=True)
         self.open, self.tags, self.ids, self.sources, self.alts = [], [], [], [], []
+        self.levels = []
         self.text = ""
 
     def handle_starttag(self, tag, attrs):
@@ -28,7 +29,14 @@ class Checker(HTMLParser):
             self.ids.append(attrs["id"])
         self.sources += [attrs[n] for n in ("src", "href") if n in attrs]
         if tag == "img":
+            assert attrs["alt"].strip()
             self.alts.append(attrs["alt"])
+        if tag == "th":
+            assert attrs["scope"] in ("row", "col")
+        if tag in ("h1", "h2", "h3", "h4"):
+            level = int(tag[1])
+            assert level <= 1 + (self.levels[-1] if self.levels else 0)  # none is passed over
+            self.levels.append(level)
         if tag not in VOID:
             self.open.append(tag)
 
@@ -56,8 +64,11 @@ def test_the_page_is_sound_and_self_contained(make_run):
     page = report_html([one_report(make_run())])
     found = parse(page)
     assert page.startswith("<!DOCTYPE html>")
-    assert len(found.sources) == 3
-    for source in found.sources:
+    links = [one.removeprefix("#") for one in found.sources if one.startswith("#")]
+    assert set(links) <= set(found.ids)  # every link leads somewhere
+    pictures = [one for one in found.sources if not one.startswith("#")]
+    assert len(pictures) >= 3
+    for source in pictures:
         assert source.startswith("data:image/png;base64,")
         assert base64.b64decode(source.partition(",")[2])[:4] == b"\x89PNG"
     assert "http:" not in page
@@ -97,7 +108,8 @@ def test_everything_is_escaped(make_run, make_frame):
         page = report_html(reports)
         found = parse(page)
         assert "script" not in found.tags
-        assert found.tags.count("img") == 3 * len(reports)
+        assert found.tags.count("img") == len(found.alts)
+        assert all(one.startswith(("#", "data:image/png;base64,")) for one in found.sources)
         assert evil in found.text
     for table in report_tables([report]):
         assert "<script>" not in table.to_markdown()
@@ -106,8 +118,11 @@ def test_everything_is_escaped(make_run, make_frame):
 def test_several_runs_share_a_page(make_run):
     reports = [one_report(make_run("one")), one_report(make_run("two", draw=3))]
     found = parse(report_html(reports))
-    assert found.tags.count("section") == 3
+    assert found.tags.count("section") == 2
     assert "2 runs" in found.text
+    assert "paired on common utterances" in found.text
+    assert found.levels[0] == 1
+    assert found.levels.count(1) == 1
 
 
 def test_what_is_missing_is_said(make_run):

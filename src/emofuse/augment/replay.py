@@ -92,9 +92,11 @@ def _transmit(step: Telephone | Codec | Clip | Truncate, wave: FloatArray, rate:
 
 def _add_noise(step: Noise | Voices, wave: FloatArray, sources: Sources, rate: int) -> FloatArray:
     loud = active_power(wave, rate) if step.by == "active" else None
+    key = (step.model_copy(update={"snr": 0.0}), len(wave), rate)  # alike at every ratio
     if isinstance(step, Voices):
-        return signals.mix_at_snr(wave, _voices(step, len(wave), sources, rate), step.snr, loud)
-    noise = _noise(step, len(wave), sources, rate)
+        murmur = sources.recall(key, lambda: _voices(step, len(wave), sources, rate))
+        return signals.mix_at_snr(wave, murmur, step.snr, loud)
+    noise = sources.recall(key, lambda: _noise(step, len(wave), sources, rate))
     if step.level is not None:
         return signals.mix_at_level(wave, noise, step.level)
     return signals.mix_at_snr(wave, noise, 0.0 if step.snr is None else step.snr, loud)

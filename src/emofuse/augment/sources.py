@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 
@@ -14,6 +17,8 @@ from emofuse.storage import sha256_file
 __all__ = ["Sources"]
 
 DIGITS = 16
+REMEMBERED = 32  # sounds that are kept at hand
+LONGEST_REMEMBERED = 1 << 20  # samples
 
 
 class Sources:
@@ -36,6 +41,8 @@ class Sources:
             "responses": None if responses is None else Path(responses),
             "voices": None if voices is None else Path(voices),
         }
+        self._memory: OrderedDict[object, FloatArray] = OrderedDict()
+        self._lock = Lock()
 
     def has(self, kind: str) -> bool:
         """Tell whether there is a folder of this kind (``noise``, ``responses``)."""
@@ -101,7 +108,28 @@ class Sources:
             raise MediaError(f"{path} is missing; a record of augmentation names it")
         if sha256 is not None and _digest(path) != sha256:
             raise MediaError(f"{path} has changed since it was recorded (hash {sha256})")
-        return read_audio(path, rate, *part)
+        key = (kind, name, sha256, rate, part)
+        return self.recall(key, lambda: read_audio(path, rate, *part))
+
+    def recall(self, key: object, make: Callable[[], FloatArray]) -> FloatArray:
+        """Make a sound, or give it again if it is among the last that were made.
+
+        Args:
+            key: what it is made of; equal keys stand for equal samples.
+            make: makes it. The array is shared: it must not be changed.
+        """
+        with self._lock:
+            if key in self._memory:
+                self._memory.move_to_end(key)
+                return self._memory[key]
+        found = make()
+        if len(found) <= LONGEST_REMEMBERED:
+            found.setflags(write=False)
+            with self._lock:
+                self._memory[key] = found
+                while len(self._memory) > REMEMBERED:
+                    self._memory.popitem(last=False)
+        return found
 
 
 def _environment(folder: Path) -> Path:

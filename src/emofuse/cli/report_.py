@@ -36,6 +36,9 @@ def report(
             "--by", help="Groups: speaker, gender, age, language, session, corpus; with commas."
         ),
     ] = None,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Put no recordings of mistakes into the page.")
+    ] = False,
 ) -> None:
     """Print the scores of one run or several and write them as a page.
 
@@ -79,7 +82,7 @@ def report(
             say(f"{one.run.name}: {note}")
     pages = [(page, reports)] if page else [(r.run.path / "report.html", [r]) for r in reports]
     for path, shown in pages:
-        write_text(path, report_html(shown))
+        write_text(path, report_html(shown, audio=not no_audio))
         say(f"wrote {path}")
 
 

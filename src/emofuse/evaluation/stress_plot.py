@@ -18,7 +18,7 @@ from emofuse.evaluation.plots import COLOURS, figure_png
 __all__ = ["stress_png", "stress_svg"]
 
 ROW = 0.21  # inches
-LONGEST = 40
+LONGEST = 30
 
 
 def stress_png(summary: Mapping[str, Any]) -> bytes:
@@ -44,7 +44,7 @@ def _figure(summary: Mapping[str, Any]) -> Figure:
     rows = list(summary["conditions"])
     groups = list(dict.fromkeys(row["group"] for row in rows))
     colours = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(groups)}
-    figure = Figure(figsize=(6.6, max(1.8, ROW * len(rows) + 1.1)), layout="constrained")
+    figure = Figure(figsize=(5.0, max(1.8, ROW * len(rows) + 1.1)), layout="constrained")
     axes = figure.add_subplot()
     for place, row in enumerate(rows):
         colour, middle = colours[row["group"]], 100 * row["difference"]
@@ -60,7 +60,7 @@ def _figure(summary: Mapping[str, Any]) -> Figure:
     for place in range(1, len(rows)):
         if rows[place]["group"] != rows[place - 1]["group"]:
             axes.axhline(place - 0.5, color="#dddddd", linewidth=0.8)
-    axes.set_xlabel("UA less clean, points (95 % paired; dotted: chance)", fontsize=9)
+    axes.set_xlabel("UA less clean, points", fontsize=9)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

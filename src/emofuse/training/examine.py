@@ -101,7 +101,7 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
         progress: told of encoding, where the store lacks something.
 
     Raises:
-        WorkError: no run there, or one that is not finished.
+        WorkError: no run there, one that is not finished, or one whose encoders learned.
         TrainingError: the manifest or the features are not those it was trained on.
     """
     if not (folder / "recipe.yaml").is_file():
@@ -111,6 +111,7 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
             f"{folder} is not finished; finish it with the same 'emofuse train' command"
         )
     recipe = load_recipe(folder / "recipe.yaml")
+    _refuse_learned(recipe, folder)
     folds = _folds(folder / "folds.json")
     note, metrics = read_json(folder / "data.json"), read_json(folder / "metrics.json")
     plain = recipe.model_copy(update={"augment": AugmentOptions()})
@@ -123,6 +124,16 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
             )
     jobs = tuple(make_jobs(data.folds, recipe.seeds, folder / "jobs"))
     return OpenedRun(folder, recipe, data, jobs, metrics, note)
+
+
+def _refuse_learned(recipe: Recipe, folder: Path) -> None:
+    """Say what cannot be asked again: every fold of such a run has encoders of its own."""
+    kinds = sorted({stage.kind for stage in recipe.trainer.stages} & {"adapt", "finetune"})
+    if kinds:
+        raise WorkError(
+            f"the encoders of {folder} learned in its stages ({', '.join(kinds)}), one for each "
+            "fold; evaluate knows runs over fixed encoders alone"
+        )
 
 
 def _folds(path: Path) -> tuple[Fold, ...]:
