@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,30 @@ from emofuse.training.jobs import Job, JobResult
 from emofuse.training.recipe import Recipe
 from emofuse.training.scores import calibrated_columns
 
-__all__ = ["best_job", "metrics_note", "predictions_frame", "write_best"]
+__all__ = [
+    "Answers",
+    "answer_columns",
+    "best_job",
+    "metrics_note",
+    "predictions_frame",
+    "write_best",
+]
+
+
+class Answers(Protocol):
+    """What a model said of utterances: a job's result, or a model that was asked again."""
+
+    @property
+    def logits(self) -> torch.Tensor:
+        """``(items, classes)``."""
+
+    @property
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """Modality -> ``(items,)``."""
+
+    @property
+    def vad(self) -> torch.Tensor | None:
+        """``(items, 3)`` in [-1, 1]."""
 
 
 def predictions_frame(
@@ -51,28 +74,42 @@ def predictions_frame(
     tested = data.test.open(folder, jobs, f"train: scores of {len(jobs)} trainings")
     fitted = [None] * len(jobs) if rules is None else rules
     for job, result, utterances, rule in zip(jobs, results, tested, fitted, strict=True):
-        shares = torch.softmax(result.logits.double(), dim=1)
-        predicted = shares.argmax(dim=1).tolist()
-        columns: dict[str, Any] = {
-            "id": [u.id for u in utterances],
-            "corpus": [u.corpus for u in utterances],
-            "fold": job.fold.name,
-            "seed": job.seed,
-            "speaker": [u.speaker for u in utterances],
-            "session": [u.session for u in utterances],
-            "dialogue": [u.dialogue for u in utterances],
-            "gender": [u.gender for u in utterances],
-            "gold": [u.emotion for u in utterances],
-            "predicted": [classes[place] for place in predicted],
-        }
-        columns |= {f"{PROBABILITY}{n}": shares[:, i].numpy() for i, n in enumerate(classes)}
-        columns |= {f"{WEIGHT}{name}": part.numpy() for name, part in result.weights.items()}
-        columns |= _about(utterances) | _vad(result, utterances, data.scheme)
+        columns = answer_columns(job, utterances, result, data.scheme)
         if any(one is not None for one in fitted):
             logits = result.logits.double().numpy()
             columns |= calibrated_columns(rule, logits, columns["corpus"], classes)
         frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)
+
+
+def answer_columns(
+    job: Job, utterances: Sequence[Utterance], answers: Answers, scheme: LabelScheme
+) -> dict[str, Any]:
+    """Join what one model said of utterances with what is known of them, calibration aside.
+
+    Args:
+        job: the training that gave the model.
+        utterances: in the order of the answers.
+        answers: logits, weights and dimensions.
+        scheme: the label scheme.
+    """
+    classes = scheme.classes
+    shares = torch.softmax(answers.logits.double(), dim=1)
+    columns: dict[str, Any] = {
+        "id": [u.id for u in utterances],
+        "corpus": [u.corpus for u in utterances],
+        "fold": job.fold.name,
+        "seed": job.seed,
+        "speaker": [u.speaker for u in utterances],
+        "session": [u.session for u in utterances],
+        "dialogue": [u.dialogue for u in utterances],
+        "gender": [u.gender for u in utterances],
+        "gold": [u.emotion for u in utterances],
+        "predicted": [classes[place] for place in shares.argmax(dim=1).tolist()],
+    }
+    columns |= {f"{PROBABILITY}{n}": shares[:, i].numpy() for i, n in enumerate(classes)}
+    columns |= {f"{WEIGHT}{name}": part.numpy() for name, part in answers.weights.items()}
+    return columns | _about(utterances) | _vad(answers, utterances, scheme)
 
 
 def _about(utterances: Sequence[Utterance]) -> dict[str, Any]:
@@ -93,7 +130,7 @@ def _age(value: object) -> float | None:
 
 
 def _vad(
-    result: JobResult, utterances: Sequence[Utterance], scheme: LabelScheme
+    result: Answers, utterances: Sequence[Utterance], scheme: LabelScheme
 ) -> dict[str, NDArray[np.float64]]:
     """Valence, arousal and dominance on the scheme's scale, beside what annotators said."""
     found: dict[str, NDArray[np.float64]] = {}

@@ -196,7 +196,7 @@ def _ask(
             load_model(run, exam.job), FeatureTable(exam.ids, parts, table.encoders), run.device
         )
         people = [known[name] for name in exam.ids]
-        frames.append(answers_frame(exam, people, seen, run.scheme.classes))
+        frames.append(answers_frame(run, exam, people, seen))
         progress(ProgressEvent("evaluate", done, len(exams), "models"))
     return pd.concat(frames, ignore_index=True)
 

@@ -13,7 +13,7 @@ import torch
 from emofuse.augment.policy import AugmentOptions
 from emofuse.errors import TrainingError, WorkError
 from emofuse.evaluation.openings import record_opening
-from emofuse.evaluation.predictions import PROBABILITY, WEIGHT
+from emofuse.evaluation.rules import AnswerRules
 from emofuse.features.table import FeatureTable
 from emofuse.labels import LabelScheme
 from emofuse.manifest import Utterance
@@ -22,11 +22,13 @@ from emofuse.models.contract import FusionModel, ModelSpec
 from emofuse.progress import Progress, silent
 from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json
+from emofuse.training.collect import answer_columns
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.feeder import Feeder
 from emofuse.training.jobs import Job, make_jobs
 from emofuse.training.judge import Recognised, recognise
 from emofuse.training.recipe import Recipe, load_recipe
+from emofuse.training.scores import calibrated_columns
 
 __all__ = ["Exam", "OpenedRun", "answer", "answers_frame", "load_model", "open_run"]
 
@@ -55,6 +57,7 @@ class OpenedRun:
         jobs: every training.
         metrics: what ``metrics.json`` holds.
         note: what ``data.json`` holds.
+        rules: fold and seed -> how its logits become answers, where calibration was fitted.
     """
 
     folder: Path
@@ -63,6 +66,7 @@ class OpenedRun:
     jobs: tuple[Job, ...]
     metrics: Mapping[str, Any]
     note: Mapping[str, Any]
+    rules: Mapping[tuple[str, int], AnswerRules]
 
     @property
     def scheme(self) -> LabelScheme:
@@ -123,7 +127,8 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
                 "the same data; restore it, or train anew"
             )
     jobs = tuple(make_jobs(data.folds, recipe.seeds, folder / "jobs"))
-    return OpenedRun(folder, recipe, data, jobs, metrics, note)
+    rules = _rules(folder / "calibration.json")
+    return OpenedRun(folder, recipe, data, jobs, metrics, note, rules)
 
 
 def _refuse_learned(recipe: Recipe, folder: Path) -> None:
@@ -176,22 +181,27 @@ def answer(model: FusionModel, table: FeatureTable, device: str = "cpu") -> Reco
 
 
 def answers_frame(
-    exam: Exam, utterances: Sequence[Utterance], seen: Recognised, classes: Sequence[str]
+    run: OpenedRun, exam: Exam, utterances: Sequence[Utterance], seen: Recognised
 ) -> pd.DataFrame:
     """Join answers with labels, as in ``predictions.parquet``; one row an utterance."""
-    shares = torch.softmax(seen.logits.double(), dim=1)
-    columns: dict[str, Any] = {
-        "id": [u.id for u in utterances],
-        "corpus": [u.corpus for u in utterances],
-        "fold": exam.job.fold.name,
-        "seed": exam.job.seed,
-        **{
-            name: [getattr(u, name) for u in utterances]
-            for name in ("speaker", "session", "dialogue", "gender")
-        },
-        "gold": [u.emotion for u in utterances],
-        "predicted": [classes[place] for place in shares.argmax(dim=1).tolist()],
-    }
-    columns |= {f"{PROBABILITY}{n}": shares[:, i].numpy() for i, n in enumerate(classes)}
-    columns |= {f"{WEIGHT}{name}": part.numpy() for name, part in seen.weights.items()}
+    columns = answer_columns(exam.job, utterances, seen, run.scheme)
+    if run.rules:
+        rule = run.rules.get((exam.job.fold.name, exam.job.seed))
+        logits = seen.logits.double().numpy()
+        columns |= calibrated_columns(rule, logits, columns["corpus"], run.scheme.classes)
     return pd.DataFrame(columns)
+
+
+def _rules(path: Path) -> dict[tuple[str, int], AnswerRules]:
+    """Fold and seed -> how its logits become answers; empty for a run that kept none."""
+    if not path.is_file():
+        return {}
+    try:
+        listed = read_json(path)["jobs"]
+        return {
+            (one["fold"], int(one["seed"])): AnswerRules.parse(one["rules"], str(path))
+            for one in listed
+            if one.get("rules") is not None
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise WorkError(f"{path} holds no calibration; train the run again") from error

@@ -238,7 +238,7 @@ class _Stress:
             table, places = _with_features(table, places)
             seen = answer(load_model(self.run_, exam.job), table, self.run_.device)
             people = [known[name] for _, name, _ in places]
-            frames.append(answers_frame(exam, people, seen, self.run_.scheme.classes))
+            frames.append(answers_frame(self.run_, exam, people, seen))
         return pd.concat(frames, ignore_index=True)
 
     def _write(self, found: StressSummary) -> dict[str, Any]:
