@@ -178,7 +178,7 @@ def test_accumulated_gradients_are_those_of_the_large_batch(world, kind):
         fit.model.eval()
         fit.stepper.work.model.train = lambda mode=True: None  # no dropout anywhere
         order = torch.arange(len(train))
-        fit.stepper._cut = lambda number, size=size, order=order: list(order.split(size))
+        fit.stepper.work.feeder.shuffled = lambda n, *_, order=order: list(order.split(n))
         steps = []
         step = fit.stepper.optimisers.step
         fit.stepper.optimisers.step = lambda fit=fit, steps=steps, step=step: (
@@ -473,6 +473,15 @@ def test_stages_that_make_no_sense_are_one_clear_line(stages, message):
     with pytest.raises(OptionError, match=message) as caught:
         TrainerOptions.parse({"stages": stages})
     assert "\n" not in str(caught.value)
+
+
+def test_nobody_forgets_to_adapt(world):
+    stages = [{"name": "contrast", "kind": "adapt"}, {"name": "head"}]
+    with pytest.raises(OptionError, match="'contrast' adapts encoders fold by fold"):
+        Trainer(
+            Blueprint("mlp", {}, PLAIN, CLASSES),
+            TrainerOptions.parse({"device": "cpu", "stages": stages}),
+        )
 
 
 def test_features_alone_cannot_be_fine_tuned(world):

@@ -45,6 +45,8 @@ class Blueprint:
         classes: class names.
         vad: ranges of valence, arousal and dominance in the label scheme.
         raw: where raw audio and text are, for stages that learn encoders.
+        adapted: whether the features are those of encoders that the options' stages of kind
+            ``adapt`` have adapted.
     """
 
     model: str
@@ -53,6 +55,7 @@ class Blueprint:
     classes: tuple[str, ...]
     vad: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     raw: RawItems | None = None
+    adapted: bool = False
 
 
 @dataclass

@@ -130,7 +130,13 @@ def _train_all(
         first = jobs.index(group[0])
         told = _shifted(hook, first)
         there = tasks[first : first + len(group)]
-        run_tasks(there, replace(blueprint, raw=start.raw), recipe.trainer, start.table, told)
+        run_tasks(
+            there,
+            replace(blueprint, raw=start.raw, adapted=True),
+            recipe.trainer,
+            start.table,
+            told,
+        )
 
 
 def _shifted(hook: TaskHook, first: int) -> TaskHook:

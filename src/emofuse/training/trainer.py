@@ -69,9 +69,18 @@ class Trainer:
     Args:
         blueprint: model and objective.
         options: how to train.
+
+    Raises:
+        OptionError: no such device, or encoders that should have been adapted before.
     """
 
     def __init__(self, blueprint: Blueprint, options: TrainerOptions) -> None:
+        if options.adapted and not blueprint.adapted:
+            name = options.adapted[0].name
+            raise OptionError(
+                f"stage {name!r} adapts encoders fold by fold, which emofuse train does; here the "
+                "features are made beforehand: leave the stage out"
+            )
         self.blueprint = blueprint
         self.options = options
         self.accelerator = Accelerator(cpu=options.device == "cpu" and not _has_accelerator())
