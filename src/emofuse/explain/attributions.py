@@ -19,7 +19,7 @@ from emofuse.explain.deletion import delete_frames, pieces_of, rank_correlation
 from emofuse.explain.integrated import Attributed, integrate
 from emofuse.explain.options import ExplainOptions
 from emofuse.explain.panel import Panel, Picture, Sheet
-from emofuse.explain.randomise import compare_redrawn
+from emofuse.explain.randomise import Randomised, compare_redrawn
 from emofuse.explain.scores import Scorer, company_effect, score_words
 from emofuse.explain.subject import Case
 from emofuse.explain.unpooled import Reading, item_of, read_inputs
@@ -94,7 +94,9 @@ def frames_panel(case: Case, options: ExplainOptions) -> Panel:
         else:
             tables.append(_feature_table(reading, values[0]))
     if options.draws:
-        notes.append(_redrawn(case, readings, options))
+        drawn = _redrawn(case, readings, options)
+        numbers["redrawn"] = list(drawn.correlations)
+        notes.append(drawn.words())
     return Panel(
         "frames",
         TITLE,
@@ -221,7 +223,7 @@ def _feature_table(reading: Reading, values: Tensor) -> Table:
     return Table(title, ("feature", "attribution"), rows)
 
 
-def _redrawn(case: Case, readings: Sequence[Reading], options: ExplainOptions) -> str:
+def _redrawn(case: Case, readings: Sequence[Reading], options: ExplainOptions) -> Randomised:
     quick = options.model_copy(update={"most_steps": options.steps})
 
     def make(model: FusionModel) -> Floats:
@@ -230,4 +232,4 @@ def _redrawn(case: Case, readings: Sequence[Reading], options: ExplainOptions) -
         map_: Floats = torch.cat([one.flatten() for one in parts]).numpy()
         return map_
 
-    return compare_redrawn(case.model, make, options.draws, options.draw_seed).words()
+    return compare_redrawn(case.model, make, options.draws, options.draw_seed)

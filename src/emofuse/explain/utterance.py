@@ -78,6 +78,7 @@ def _grad_cam(case: Case, options: ExplainOptions) -> Panel:
         f"layer {layer.name}; legal: {', '.join(cam_layers(case.model))}",
         f"it has {height} x {columns} cells over frequency and time; an earlier layer has more",
     ]
+    redrawn: list[float | None] = []
     if top <= 0:
         notes.append("the map is 0 everywhere: nothing in this layer speaks for the class")
     elif options.draws:
@@ -88,6 +89,7 @@ def _grad_cam(case: Case, options: ExplainOptions) -> Panel:
             options.draw_seed,
         )
         notes.append(drawn.words())
+        redrawn = list(drawn.correlations)
     row, column = np.unravel_index(int(cam.fine.argmax()), cam.fine.shape)
     numbers = {
         "layer": layer.name,
@@ -95,6 +97,7 @@ def _grad_cam(case: Case, options: ExplainOptions) -> Panel:
         "peak_seconds": float(times[column]),
         "peak_hertz": float(hertz[row]),
         "bands_hertz": _band_shares(cam.fine, hertz),
+        "redrawn": redrawn,
     }
     rows = tuple(
         (round(float(times[t]), 4), *(round(float(v), 6) for v in cam.fine[:, t]))
