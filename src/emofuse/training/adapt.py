@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from emofuse import __version__
@@ -31,6 +30,7 @@ from emofuse.training.adapt_data import Corpus, gather_material
 from emofuse.training.adapt_fit import Fitted, fit_encoder
 from emofuse.training.adapt_network import Adapting, SpeechAdapting, TextAdapting, make_head
 from emofuse.training.adapt_options import AdaptOptions
+from emofuse.training.checkpoint import write_tensors
 from emofuse.training.folder import keep_or_compare, locked
 
 __all__ = ["AdaptedEncoder", "adapt"]
@@ -210,9 +210,8 @@ def _export(folder: Path, base: ModelFolder, encoder: Adapting, head: nn.Module)
             raise TrainingError(f"cannot write {folder}: {error.strerror or error}") from error
         _copy(saved / WEIGHTS, folder / WEIGHTS)
         _copy(saved / CONFIG, folder / UNSIGNED)
-    with atomic_path(folder / HEAD) as temporary:
-        weights = {n: one.detach().cpu().contiguous() for n, one in head.state_dict().items()}
-        save_file(weights, temporary, {"format": "pt"})
+    weights = {n: one.detach().cpu().contiguous() for n, one in head.state_dict().items()}
+    write_tensors(folder / HEAD, weights, {"format": "pt"})
 
 
 def _sign(folder: Path, corpus: Corpus, note: Mapping[str, Any]) -> None:

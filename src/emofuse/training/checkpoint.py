@@ -15,7 +15,14 @@ from torch import Tensor
 from emofuse.errors import TrainingError
 from emofuse.storage import atomic_path
 
-__all__ = ["load_state", "pack_optimiser", "save_state", "under", "unpack_optimiser"]
+__all__ = [
+    "load_state",
+    "pack_optimiser",
+    "save_state",
+    "under",
+    "unpack_optimiser",
+    "write_tensors",
+]
 
 NOTE = "note"
 
@@ -23,8 +30,20 @@ NOTE = "note"
 def save_state(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
     """Write tensors and a note to one file; a reader sees the old file or the new one."""
     whole = {name: part.detach().cpu().contiguous().clone() for name, part in tensors.items()}
+    write_tensors(path, whole, {NOTE: json.dumps(note)})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors as they are, atomically.
+
+    Raises:
+        WorkError: the folder cannot be written (full, read-only, missing rights).
+    """
     with atomic_path(path) as temporary:
-        save_file(whole, temporary, metadata={NOTE: json.dumps(note)})
+        try:
+            save_file(dict(tensors), temporary, metadata=dict(metadata))
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(str(error)) from error
 
 
 def load_state(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

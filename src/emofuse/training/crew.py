@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import queue
+import shutil
 import signal
 import threading
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +28,9 @@ from emofuse.training.steppers import Row
 from emofuse.training.trainer import Trainer
 
 __all__ = ["Crew", "Setup", "Task"]
+
+
+SHARED = Path("/dev/shm")  # noqa: S108 (where the system keeps shared memory)
 
 
 @dataclass(frozen=True)
@@ -86,11 +91,14 @@ class Crew:
             return self._waiting.pop() if self._waiting else None
 
     def hire(self, count: int) -> None:
-        """Start so many processes; each begins to work when it is up."""
+        """Start so many processes; each begins to work when it is up.
+
+        Raises:
+            TrainingError: shared memory is too small for the features.
+        """
         context = torch.multiprocessing.get_context("spawn")
         table = self._setup.table
-        for part in table.modalities.values():
-            part.values.share_memory_()  # type: ignore[no-untyped-call]
+        _share([part.values for part in table.modalities.values()])
         plain = FeatureTable(table.ids, dict(table.modalities), {})
         given = Setup(self._setup.blueprint, self._setup.options, plain)
         for _ in range(count):
@@ -157,6 +165,24 @@ class Crew:
             )
         finally:
             line.close()
+
+
+def _share(parts: Sequence[Tensor]) -> None:
+    """Move tensors into shared memory; where there is too little, writing to it would kill."""
+    unshared = [part for part in parts if not part.is_shared()]  # type: ignore[no-untyped-call]
+    needed = sum(int(part.nbytes) for part in unshared)
+    free = shutil.disk_usage(SHARED).free if SHARED.is_dir() else needed
+    hint = "set trainer.workers=0, or give the container more shared memory (docker: --shm-size)"
+    if needed > free:
+        raise TrainingError(
+            f"shared memory ({SHARED}) has room for {free >> 20:,} MB of {needed >> 20:,} MB of "
+            f"features; {hint}"
+        )
+    try:
+        for part in parts:
+            part.share_memory_()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        raise TrainingError(f"features cannot be shared: {error}; {hint}") from error
 
 
 def _error(kind: type[Exception], message: str) -> Exception:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from emofuse import __version__
@@ -22,6 +21,7 @@ from emofuse.encoders.hf_folder import (
 )
 from emofuse.protocols.contract import Fold
 from emofuse.storage import atomic_path, read_json, write_json
+from emofuse.training.checkpoint import write_tensors
 
 __all__ = ["Seen", "export_encoder"]
 
@@ -107,8 +107,7 @@ def export_encoder(
         state[name] = value.to(state[name].dtype)
     if base.kind == "whisper":
         state = {name: one for name, one in state.items() if not name.startswith("decoder.")}
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, {"format": "pt"})
+    write_tensors(folder / WEIGHTS, state, {"format": "pt"})
     note = read_json(base.path / ADAPTED) if learnt is None else seen.note(base, modality)
     write_json(folder / ADAPTED, note)
     config = {name: value for name, value in base.config.items() if name != "torch_dtype"}

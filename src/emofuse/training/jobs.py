@@ -70,9 +70,17 @@ class Job:
         )
 
     def weights(self) -> Mapping[str, Tensor]:
-        """Read the weights of its model."""
+        """Read the weights of its model.
+
+        Raises:
+            TrainingError: the file is missing or damaged.
+        """
         loaded = load_state(self.folder / MODEL)
-        return {} if loaded is None else loaded[0]
+        if loaded is None:
+            raise TrainingError(
+                f"{self.folder} lacks {MODEL}; delete the folder to train that part again"
+            )
+        return loaded[0]
 
     def learnt(self) -> dict[str, Mapping[str, Tensor]]:
         """Read modality -> the weights of its encoder that were learned."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from emofuse.errors import TrainingError
 from emofuse.features.table import FeatureTable
 from emofuse.training.crew import Crew, Setup, Task
 from emofuse.training.fit import Blueprint
@@ -109,10 +110,16 @@ class _Foreman:
         self._began, self._epochs = time.monotonic(), 0
         self._hook(place, "done", {})
 
+    def _hire_if_possible(self) -> None:
+        try:
+            self._crew.hire(self._most - 1)
+        except TrainingError:  # nobody asked for processes: this one does it all
+            self._most = 1
+
     def _hear(self, wait: bool) -> None:
         if not wait and self._crew.size + 1 < self._most:
             left = self._pace.left(self._epochs, time.monotonic() - self._began)
             if worth_starting(left, self._most):
-                self._crew.hire(self._most - 1)
+                self._hire_if_possible()
         for place in self._crew.finished(wait):
             self._hook(place, "done", {})

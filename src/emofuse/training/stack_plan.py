@@ -11,6 +11,7 @@ from emofuse.training.crew import Task
 from emofuse.training.fit import Fit
 from emofuse.training.jobs import keep_job
 from emofuse.training.judge import HeldOut
+from emofuse.training.memory import is_out_of_memory
 from emofuse.training.options import TrainerOptions
 from emofuse.training.stack_save import Saver
 from emofuse.training.stack_tensors import NotStackable
@@ -85,6 +86,13 @@ def train_stacked(
             _train(trainer, table, waiting[:width], hook)
         except NotStackable as error:
             return NOTE + " ".join(str(error).split())[:200]
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            width = min(width, len(waiting)) // 2
+            if width < 2:
+                return f"{NOTE}two models together do not fit into memory"
+            continue
         waiting = waiting[width:]
     return ""
 
