@@ -11,6 +11,8 @@ from pathlib import Path
 
 from emofuse.corpora import CORPORA
 from emofuse.encoders import ENCODERS
+from emofuse.encoders.contract import Provenance
+from emofuse.encoders.provenance import LEDGER
 from emofuse.labels import SCHEMES
 from emofuse.losses import LOSSES
 from emofuse.models import MODELS
@@ -23,6 +25,7 @@ __all__ = [
     "RecipeEntry",
     "corpora",
     "encoders",
+    "ledger",
     "losses",
     "models",
     "protocols",
@@ -48,6 +51,11 @@ def encoders() -> Rows:
         ("NAME or FOLDER", "any Hugging Face speech or text encoder, by hub name or local folder"),
         ("imported:NAME", "vectors brought in by: emofuse import"),
     ]
+
+
+def ledger() -> list[tuple[str, Provenance]]:
+    """What well-known encoders saw before: pattern of the name, and the published facts."""
+    return list(LEDGER.items())
 
 
 def models() -> Rows:

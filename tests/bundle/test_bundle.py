@@ -206,3 +206,56 @@ def test_card_warns(tmp_path: Path, toy: FusionModel, config: BundleConfig) -> N
     assert "unknown: nobody wrote down" in card
     assert "less reliable" in card
     assert r"| text | x\|y z |" in card
+
+
+def test_card_says_what_its_probabilities_mean(
+    tmp_path: Path, toy: FusionModel, config: BundleConfig
+) -> None:
+    write_bundle(tmp_path, toy, config)
+    assert "nothing was held out to calibrate" in (tmp_path / "README.md").read_text()
+    rules = {
+        "options": {"scaling": "vector", "miss": 0.1, "risk": 0.2, "sets_by": "speaker"},
+        "fitted_on": "inner folds",
+        "items": 481,
+        "speakers": 9,
+        "corpora": {"emodb": {}},
+        "answer_above": 0.62,
+        "answered": 0.85,
+        "notes": ["ravdess has 3 utterances held out: scaled with all others"],
+    }
+    write_bundle(tmp_path, toy, config.model_copy(update={"calibration": rules}))
+    card = (tmp_path / "README.md").read_text()
+    for part in (
+        "Fitted on 481 utterances of 9 speakers (inner folds)",
+        "scaling: vector, of its own for emodb",
+        "the right one for 90 % of new speakers",
+        "under a confidence of 0.62 an answer is marked as too unsure: 85 %",
+        "at most 20 % of them wrongly",
+        "ravdess has 3 utterances",
+    ):
+        assert part in card
+    rules["answer_above"] = 2.0
+    write_bundle(tmp_path, toy, config.model_copy(update={"calibration": rules}))
+    assert "no confidence kept mistakes under 20 %" in (tmp_path / "README.md").read_text()
+
+
+def test_licences_of_data_and_weights_follow_the_model(
+    tmp_path: Path, toy: FusionModel, config: BundleConfig
+) -> None:
+    write_bundle(tmp_path, toy, config)
+    assert "forbids commercial use" in (tmp_path / "README.md").read_text()
+    seen = {**config.encoders["audio"], "provenance": {"licence": "CC BY-NC-SA 4.0"}}
+    changed = config.model_copy(
+        update={
+            "encoders": {**config.encoders, "audio": seen},
+            "data": config.data.model_copy(
+                update={"licences": {"iemocap": "research, on signed request", "own": "your own"}}
+            ),
+        }
+    )
+    write_bundle(tmp_path, toy, changed)
+    card = (tmp_path / "README.md").read_text()
+    assert "- corpus iemocap: research, on signed request" in card
+    assert "- audio encoder: CC BY-NC-SA 4.0" in card
+    assert "- corpus own: licence your own, ask its owner" in card
+    assert "forbids commercial use" not in card

@@ -78,3 +78,27 @@ def test_naming_the_verbs_loads_nothing_heavy():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_groups_and_forms_of_a_report(make_run, make_frame):
+    frame = make_frame()
+    frame["gender"] = ["female" if s[-1] in "02468" else "male" for s in frame["speaker"]]
+    folder = make_run(frame=frame)
+    shown = runner.invoke(app, ["report", str(folder), "--by", "gender, speaker"])
+    assert shown.exit_code == 0
+    for part in ("by gender (95 % interval)", "female", "by speaker", "by chance", "ROC AUC"):
+        assert part in shown.stdout
+    assert "cannot be told from noise" in shown.stderr
+    starts = {"markdown": "**scores", "latex": "% scores", "html": "<table>", "json": "{"}
+    for form, start in starts.items():
+        result = runner.invoke(app, ["report", str(folder), "--format", form, "--by", "gender"])
+        assert result.exit_code == 0
+        assert result.stdout.startswith(start)
+        assert "female" in result.stdout
+    wrong = runner.invoke(app, ["report", str(folder), "--by", "sex"])
+    assert "no groups by 'sex'" in str(wrong.exception)
+    assert "unknown format" in str(
+        runner.invoke(app, ["report", str(folder), "--format", "pdf"]).exception
+    )
+    both = runner.invoke(app, ["report", str(folder), "--format", "json", "--latex"])
+    assert "exclude one another" in str(both.exception)

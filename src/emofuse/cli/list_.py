@@ -31,9 +31,38 @@ def list_(
         return
     rows: list[tuple[str, str]] = getattr(catalogue, kind)()
     if as_json:
-        emit_json([{"name": name, "about": about} for name, about in rows])
-    else:
-        print_table(kind, ("name", "about"), rows, numeric=2)
+        listed = [{"name": name, "about": about} for name, about in rows]
+        emit_json(listed if kind != "encoders" else [*listed, *_ledger_records()])
+        return
+    print_table(kind, ("name", "about"), rows, numeric=2)
+    if kind == "encoders":
+        _ledger_table()
+
+
+def _ledger_records() -> list[dict[str, object]]:
+    from dataclasses import asdict
+
+    from emofuse.catalogue import ledger
+
+    return [{"name": name, "provenance": asdict(one)} for name, one in ledger()]
+
+
+def _ledger_table() -> None:
+    """Show what well-known encoders saw; whatever is not listed is stamped as unknown."""
+    from emofuse.catalogue import ledger
+
+    rows = [
+        (
+            name,
+            ", ".join(one.pretrained_on),
+            ", ".join(one.labelled_on) or "-",
+            one.licence,
+            one.source,
+        )
+        for name, one in ledger()
+    ]
+    heads = ("hub name (pattern)", "pre-trained on", "saw emotion labels of", "licence", "source")
+    print_table("what they saw before; others are PROVENANCE UNKNOWN", heads, rows, numeric=5)
 
 
 def _recipes(as_json: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from emofuse.errors import EmofuseError, WorkError, shorten
+from emofuse.evaluation.contamination import contaminated_by, unknown_encoders
 from emofuse.evaluation.predictions import read_predictions
 from emofuse.options import load_yaml
 from emofuse.storage import read_json
@@ -129,7 +130,7 @@ def read_run(path: Path) -> RunFolder:
     stamp = replace(
         _stamp(audit, recipe, predictions, folds, problems),
         contaminated=_contaminated(bundle, predictions, audit),
-        unknown=_unknown(bundle),
+        unknown=unknown_encoders(bundle.get("encoders")),
     )
     _check_complete(predictions, folds, problems)
     name = recipe.get("name")
@@ -211,40 +212,12 @@ def _contaminated(
     An adaptation counts by its utterances, which training checked: it refuses those of test, or
     has the audit say so.
     """
-    tested = {str(name).lower() for name in predictions["corpus"].dropna().unique()}
-    encoders = bundle.get("encoders")
     warnings = audit.get("warnings")
     lines = warnings if isinstance(warnings, list) else []
     start = "CONTAMINATED: "
     found = [line.removeprefix(start) for line in map(str, lines) if line.startswith(start)]
-    for modality, encoder in encoders.items() if isinstance(encoders, dict) else ():
-        provenance = encoder.get("provenance") if isinstance(encoder, dict) else None
-        labelled = provenance.get("labelled_on") if isinstance(provenance, dict) else None
-        adapted = provenance.get("adapted_on") if isinstance(provenance, dict) else None
-        names, listed = (one if isinstance(one, list) else [] for one in (labelled, adapted))
-        unlisted = {str(name).lower() for name in names} - {str(one).lower() for one in listed}
-        seen = sorted(unlisted & tested)
-        if seen:
-            source = provenance.get("source") if isinstance(provenance, dict) else None
-            told = f" ({source})" if source else ""
-            found.append(f"the {modality} encoder saw {', '.join(seen)} with labels{told}")
-    return tuple(found)
-
-
-def _unknown(bundle: Mapping[str, Any]) -> tuple[str, ...]:
-    """Encoders of the bundle of which nobody wrote down what they saw."""
-    encoders = bundle.get("encoders")
-    found = []
-    for modality, encoder in encoders.items() if isinstance(encoders, dict) else ():
-        provenance = encoder.get("provenance") if isinstance(encoder, dict) else None
-        if isinstance(provenance, dict) and provenance.get("known") is False:
-            spec = encoder.get("spec")
-            name = spec.get("name") if isinstance(spec, dict) else None
-            found.append(
-                f"nobody wrote down what the {modality} encoder ({shorten(name)}) saw: it may know "
-                "the test speakers, or their labels"
-            )
-    return tuple(found)
+    tested = predictions["corpus"].dropna().unique()
+    return (*found, *contaminated_by(bundle.get("encoders"), tested))
 
 
 def _shared_speakers(

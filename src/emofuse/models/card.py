@@ -34,7 +34,9 @@ def model_card(config: BundleConfig, state: Mapping[str, Tensor]) -> str:
         _encoders(config),
         _data(config),
         _figures(config),
+        _answers(config),
         _provenance(config),
+        _licences(config),
         _use(config),
         _loading(config),
     )
@@ -184,6 +186,58 @@ def _provenance(config: BundleConfig) -> str:
         else:
             notes.append(f"- clean: the {modality} encoder saw no emotion label of these corpora.")
     return "## What the encoders saw before\n\n" + "\n".join(notes)
+
+
+BINDING = ("NC", "non-commercial", "research", "signed request", "registration")
+
+
+def _licences(config: BundleConfig) -> str:
+    """Say which licences of data and weights bind whoever uses the bundle."""
+    named = [(f"corpus {name}", licence) for name, licence in config.data.licences.items()]
+    for modality, description in config.encoders.items():
+        licence = str(_provenance_of(description).get("licence", "unknown"))
+        named.append((f"{modality} encoder", licence))
+    bound = [one for one in named if any(word in one[1] for word in BINDING)]
+    open_ones = [one for one in named if one[1] in ("unknown", "none stated", "your own")]
+    lines = [f"- {what}: {_cell(licence)}" for what, licence in bound]
+    if lines:
+        lines = ["Not for every use: these licences of data and weights follow the model.", *lines]
+    else:
+        lines = ["No licence of data or weights that is known forbids commercial use."]
+    lines += [f"- {what}: licence {_cell(licence)}, ask its owner" for what, licence in open_ones]
+    return "## Licences that follow the model\n\n" + "\n".join(lines)
+
+
+def _answers(config: BundleConfig) -> str:
+    """Say how scores become answers, as far as the bundle's rules can be read."""
+    start = "## What its probabilities mean\n\n"
+    rules = config.calibration
+    if not rules:
+        return start + (
+            "They are as the model gives them, usually too sure: nothing was held out to calibrate "
+            "them by. No set of emotions and no silence is offered."
+        )
+    options, speakers = rules.get("options") or {}, rules.get("speakers")
+    who = "" if speakers is None else f" of {speakers} speakers"
+    on = f"{rules.get('items')} utterances{who} ({_cell(rules.get('fitted_on'))})"
+    lines = [f"Fitted on {on} that the model did not learn from, never on test:"]
+    own = ", ".join(rules.get("corpora") or ())
+    more = f", of its own for {_cell(own)}" if own else ""
+    lines.append(f"- scaling: {_cell(options.get('scaling'))}{more}")
+    kept = 100 * (1 - float(options.get("miss", 0)))
+    like = "new speakers" if options.get("sets_by") == "speaker" else "utterances like these"
+    lines.append(f"- a set of emotions that holds the right one for {kept:.0f} % of {like}")
+    risk = f"{100 * float(options.get('risk', 0)):.0f} %"
+    limit, answered = float(rules.get("answer_above", 0)), float(rules.get("answered", 0))
+    if limit > 1:
+        lines.append(f"- no confidence kept mistakes under {risk}: every answer is too unsure")
+    else:
+        lines.append(
+            f"- under a confidence of {limit:.2f} an answer is marked as too unsure: "
+            f"{100 * answered:.0f} % of these were answered, at most {risk} of them wrongly"
+        )
+    lines += [f"- {_cell(note)}" for note in rules.get("notes") or ()]
+    return start + "\n".join(lines)
 
 
 def _use(config: BundleConfig) -> str:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from emofuse.corpora import CORPORA
+from emofuse.evaluation.contamination import contaminated_by, unknown_encoders
 from emofuse.evaluation.predictions import DIMENSIONS, GOLD_VAD, PROBABILITY, VAD, WEIGHT
 from emofuse.evaluation.rules import AnswerRules
 from emofuse.evaluation.summary import Summary
@@ -159,6 +160,8 @@ def metrics_note(
         "protocol": audit.protocol,
         "stamp": audit.stamp,
         "speaker_independent": audit.speaker_independent,
+        "contaminated": list(contaminated_by(data.table.encoders, data.note["corpora"])),
+        "unknown_encoders": list(unknown_encoders(data.table.encoders)),
         "summary": summary.to_json(),
         "best": {"job": jobs[best].folder.name, **results[best].note},
         "jobs": [dict(result.note) for result in results],
