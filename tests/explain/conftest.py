@@ -99,7 +99,7 @@ def fleser_run(planted: Path) -> Path:
         },
         model={"name": "fleser", "fusion": "cross_attention", "hidden": 16, "heads": 2},
     )
-    data["trainer"] |= {"epochs": 12, "learning_rate": 1e-2}
+    data["trainer"] |= {"epochs": 6, "learning_rate": 1e-2}
     folder = planted.parent / "fleser"
     train(parse_recipe(data, "planted"), folder)
     return folder

@@ -38,7 +38,7 @@ def slugs_of(names: Sequence[str]) -> dict[str, str]:
 
     found = {}
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9.=+-]+", "-", name).strip("-.")[:80]
+        plain = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name).strip("-._")[:80]
         if plain != name:
             digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
             plain = f"{plain or 'utterance'}-{digest}"
