@@ -43,6 +43,9 @@ class Optimisers:
         self.extra: torch.optim.Optimizer | None = None
         if self._apart:
             self.extra = torch.optim.Adam(objective, lr=options.objective_learning_rate or 0.0)
+        self._parameters = [
+            one for made in self._each() for group in made.param_groups for one in group["params"]
+        ]
 
     def set_rate(self, epoch: int, done: float) -> float:
         """Set every rate for a step and give the model's.
@@ -71,8 +74,8 @@ class Optimisers:
 
     def zero_grad(self) -> None:
         """Forget all gradients."""
-        for one in self._each():
-            one.zero_grad(set_to_none=True)
+        for parameter in self._parameters:
+            parameter.grad = None
 
     def step(self) -> None:
         """Take a step with each."""

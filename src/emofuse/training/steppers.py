@@ -205,11 +205,18 @@ class Batches:
         norm: Tensor | None = None
         limit = work.options.clip or (math.inf if work.options.tracking else None)
         if limit is not None:
-            norm = work.accelerator.clip_grad_norm_(self.parameters, limit)
+            norm = self._clip(limit)
         self.optimisers.step()
         if self.average is not None:
             self.average.update()
         return passed, norm
+
+    def _clip(self, limit: float) -> Tensor | None:
+        """Clip; in one process as `Accelerator` does, without its way round."""
+        if self.work.accelerator.num_processes == 1:
+            return nn.utils.clip_grad_norm_(self.parameters, limit)
+        norm: Tensor | None = self.work.accelerator.clip_grad_norm_(self.parameters, limit)
+        return norm
 
     def _pass(self, parts: list[Tensor]) -> list[Passed]:
         """Add up the gradient of the mean loss over all items, a part of them at a time."""
