@@ -21,7 +21,7 @@ from emofuse.evaluation.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from emofuse.evaluation.confidence import confidence_of, confidence_png
+from emofuse.evaluation.confidence import confidence_of
 from emofuse.evaluation.conformal import conformal_sets, conformal_threshold, set_coverage
 
 
@@ -154,5 +154,3 @@ def test_figures_of_a_run_come_from_its_predictions():
     assert found.likelihood == pytest.approx(log_loss(labels, shares))
     assert found.answered == {0.05: 0.75, 0.1: 0.75, 0.2: 0.75}
     assert found.to_json()["reliability"][13]["items"] == 1
-    assert confidence_png(found)[:4] == b"\x89PNG"
-    assert confidence_png(found) == confidence_png(found)

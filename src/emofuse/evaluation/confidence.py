@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from emofuse.evaluation.abstention import RiskCoverage, risk_coverage
 from emofuse.evaluation.calibration import (
@@ -18,10 +17,9 @@ from emofuse.evaluation.calibration import (
     negative_log_likelihood,
     reliability,
 )
-from emofuse.evaluation.plots import figure_png
 from emofuse.evaluation.predictions import PROBABILITY
 
-__all__ = ["Confidence", "confidence_of", "confidence_png"]
+__all__ = ["Confidence", "confidence_of"]
 
 RISKS = (0.05, 0.1, 0.2)
 
@@ -73,26 +71,3 @@ def confidence_of(frame: pd.DataFrame, classes: Sequence[str]) -> Confidence:
         curve,
         {risk: 0.0 if found is None else found[0] for risk, found in reached.items()},
     )
-
-
-def confidence_png(found: Confidence) -> bytes:
-    """Draw the reliability diagram at left and risk against coverage at right, as PNG bytes."""
-    figure = Figure(figsize=(8.6, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    bins = [one for one in found.bins if one.items]
-    most = max(one.items for one in bins)
-    for one in bins:
-        shade = 0.25 + 0.75 * one.items / most
-        width = one.high - one.low
-        left.bar(one.low, one.accuracy or 0.0, width, align="edge", color="#1f5fa8", alpha=shade)
-    left.plot([0, 1], [0, 1], color="#6b6b6b", linewidth=1, linestyle="--")
-    left.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    left.set_title("reliability (darker: more answers)", fontsize=10, loc="left")
-    right.plot(found.curve.coverage, found.curve.risk, color="#c4511d", linewidth=1.6)
-    right.set(xlabel="share answered, surest first", ylabel="share of them wrong", xlim=(0, 1))
-    right.set_ylim(bottom=0.0)
-    right.set_title("risk and coverage", fontsize=10, loc="left")
-    for axes in (left, right):
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure_png(figure)

@@ -11,7 +11,6 @@ import yaml
 
 from emofuse.errors import EmofuseError
 from emofuse.evaluation.compare import compare_runs, distinct_names
-from emofuse.evaluation.confidence import confidence_png
 from emofuse.evaluation.metrics import METRIC_NAMES, METRICS
 from emofuse.evaluation.openings import read_openings
 from emofuse.evaluation.page_parts import (
@@ -22,7 +21,7 @@ from emofuse.evaluation.page_parts import (
     png_uri,
     stress_part,
 )
-from emofuse.evaluation.page_plots import forest_png
+from emofuse.evaluation.page_plots import forest_png, risk_png
 from emofuse.evaluation.plots import confusion_png, curves_png
 from emofuse.evaluation.report import (
     openings_of_test,
@@ -120,7 +119,11 @@ def _section(report: Report, name: str, number: int, audio: bool) -> dict[str, A
         "jobs": len(run.histories),
         "weights": _weights(summary),
         "confidence": _confidence(report),
-        "confidence_png": png_uri(confidence_png(report.confidence)),
+        "risk": png_uri(
+            risk_png(
+                report.confidence.curve.coverage.tolist(), report.confidence.curve.risk.tolist()
+            )
+        ),
         "calibration": calibration_part(figures),
         "discrimination": curves_part(figures),
         "fairness": fairness_part(figures),
@@ -137,15 +140,9 @@ def _section(report: Report, name: str, number: int, audio: bool) -> dict[str, A
 
 def _confidence(report: Report) -> list[tuple[str, str]]:
     found = report.confidence
-    answered = [
+    return [
         (f"answered at no more than {percent(risk)} % wrong", f"{percent(share)} %")
         for risk, share in found.answered.items()
-    ]
-    return [
-        ("expected calibration error", f"{percent(found.calibration_error)} %"),
-        ("Brier score (0 best, 2 worst)", f"{found.brier:.3f}"),
-        ("negative log-likelihood", f"{found.likelihood:.3f} nats"),
-        *answered,
     ]
 
 

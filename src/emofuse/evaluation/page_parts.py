@@ -49,11 +49,9 @@ def measured(value: Any, scale: float = 100.0, digits: int = 1) -> str:
     return f"{shown} ({scale * low:.{digits}f} to {scale * high:.{digits}f})"
 
 
-def calibration_part(figures: Numbers) -> dict[str, Any] | None:
-    """Reliability before and after calibration, sets and silences; None where not analysed."""
-    found = figures.get("calibration")
-    if not isinstance(found, Mapping) or not isinstance(found.get("raw"), Mapping):
-        return None
+def calibration_part(figures: Numbers) -> dict[str, Any]:
+    """Reliability before and after calibration, sets and silences."""
+    found = figures["calibration"]
     named = [("as the model gave them", found["raw"])]
     if isinstance(found.get("calibrated"), Mapping):
         named.append(("calibrated on dev", found["calibrated"]))
@@ -85,11 +83,9 @@ def calibration_part(figures: Numbers) -> dict[str, Any] | None:
     return {"rows": rows, "facts": facts, "pictures": pictures}
 
 
-def curves_part(figures: Numbers) -> dict[str, Any] | None:
-    """ROC and precision-recall of each class; None where not analysed."""
-    found = figures.get("discrimination")
-    if not isinstance(found, Mapping):
-        return None
+def curves_part(figures: Numbers) -> dict[str, Any]:
+    """ROC and precision-recall of each class."""
+    found = figures["discrimination"]
     classes = [one for one in found.get("classes", ()) if isinstance(one, Mapping)]
     mean = found.get("mean")
     listed = [*classes, *([mean] if isinstance(mean, Mapping) else [])]

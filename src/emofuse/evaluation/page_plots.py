@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from emofuse.evaluation.plots import COLOURS, figure_png
 
-__all__ = ["class_curves_png", "forest_png", "reliability_png"]
+__all__ = ["class_curves_png", "forest_png", "reliability_png", "risk_png"]
 
 MOST_ROWS = 60
 LONGEST = 28
@@ -23,7 +23,7 @@ def reliability_png(title: str, bins: Sequence[Mapping[str, Any]]) -> bytes:
         title: whose.
         bins: each with ``low``, ``high``, ``items`` and ``accuracy``.
     """
-    figure = Figure(figsize=(4.2, 3.6), layout="constrained")
+    figure = Figure(figsize=(3.4, 3.0), layout="constrained")
     axes = figure.add_subplot()
     most = max((one["items"] for one in bins), default=1) or 1
     for one in bins:
@@ -39,7 +39,19 @@ def reliability_png(title: str, bins: Sequence[Mapping[str, Any]]) -> bytes:
             )
     axes.plot([0, 1], [0, 1], color="#6b6b6b", linewidth=1, linestyle="--")
     axes.set(xlabel="confidence", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    axes.set_title(f"{title} (darker: more answers)", fontsize=10, loc="left")
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure_png(figure)
+
+
+def risk_png(coverage: Sequence[float], risk: Sequence[float]) -> bytes:
+    """Draw the share of mistakes against the share answered, surest first."""
+    figure = Figure(figsize=(3.4, 3.0), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(coverage, risk, color=COLOURS[1], linewidth=1.6)
+    axes.set(xlabel="share answered, surest first", ylabel="share of them wrong", xlim=(0, 1))
+    axes.set_ylim(bottom=0.0)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     return figure_png(figure)
@@ -55,7 +67,7 @@ def class_curves_png(classes: Sequence[Mapping[str, Any]], kind: str) -> bytes |
     drawn = [one for one in classes if one.get(kind)]
     if not drawn:
         return None
-    figure = Figure(figsize=(4.6, 4.0), layout="constrained")
+    figure = Figure(figsize=(3.5, 3.4), layout="constrained")
     axes = figure.add_subplot()
     for place, one in enumerate(drawn):
         axes.plot(

@@ -53,12 +53,17 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
         str(row["label"]),
         percent(row["metrics"]["ua"]),
         _ends(row["interval"]),
-        f"{100 * row['difference']:+.1f}",
-        "none" if low is None or high is None else f"{100 * low:+.1f} to {100 * high:+.1f}",
+        _points(row["difference"]),
+        "none" if low is None or high is None else f"{_points(low)} to {_points(high)}",
         p_value(row["p_holm"]),
         percent(row["answers_changed"]),
         f"{row['failed']:,}" if row["failed"] else "",
     )
+
+
+def _points(value: float) -> str:
+    """Show a difference in points; what rounds to nothing has no minus."""
+    return f"{round(100 * value, 1) + 0.0:+.1f}"
 
 
 def _ends(interval: Mapping[str, Any]) -> str:
