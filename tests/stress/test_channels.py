@@ -160,3 +160,17 @@ def test_a_noise_by_the_whole_is_filed_as_before_there_was_a_choice():
     plain = Noise(colour="white", snr=10, seed=1)
     assert steps_digest((plain,)) == "211775beb69ed449590d3629db6a3431"
     assert steps_digest((plain,)) != steps_digest((plain.model_copy(update={"by": "active"}),))
+
+
+def test_a_noise_that_is_remembered_is_the_same_noise(tmp_path, voice):
+    write_wav(tmp_path / "n.wav", np.random.default_rng(5).standard_normal(5000).astype("f4") * 0.1)
+    once = Sources(noise=tmp_path)
+    digest = once.digest("noise", "n.wav")
+    for snr in (20.0, 0.0, 20.0):
+        step = Noise(colour="file", file="n.wav", sha256=digest, snr=snr, offset=0.3, by="active")
+        fresh = apply_step(step, voice, Sources(noise=tmp_path), RATE)
+        assert np.array_equal(apply_step(step, voice, once, RATE), fresh)
+    made = []
+    for key in (*range(40), 39, 0):
+        once.recall(key, lambda key=key: made.append(key) or np.full(2, key, np.float32))
+    assert made == [*range(40), 0]  # the last is at hand, the first was let go

@@ -42,10 +42,11 @@ class Recordings:
         self.licences: dict[str, str] = {}
         self._wanted, self._given = wanted, 0
         self._manifest = self._load(recipe)
+        self._known = frozenset(() if self._manifest is None else self._manifest.ids)
 
     def find(self, name: str) -> Utterance | None:
         """Give an utterance by id; None where the manifest is not at hand or does not hold it."""
-        if self._manifest is None or not self._manifest.__contains__(name):
+        if self._manifest is None or name not in self._known:
             return None
         found: Utterance = self._manifest[name]
         return found

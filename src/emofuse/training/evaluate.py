@@ -24,6 +24,7 @@ from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.storage import write_json, write_text
 from emofuse.training.examine import Exam, OpenedRun, answer, answers_frame, load_model, open_run
 from emofuse.training.folder import environment, locked
+from emofuse.training.jobs import Job
 from emofuse.training.seen import Seen, what_was_seen
 
 __all__ = ["Evaluated", "Models", "evaluate_again", "evaluate_on"]
@@ -169,7 +170,7 @@ def _with_features(table: FeatureTable) -> tuple[str, ...]:
 
 
 def _notes(
-    seen: Seen, listed: Manifest, judged: Manifest, ids: Sequence[str], jobs: Sequence[Any]
+    seen: Seen, listed: Manifest, judged: Manifest, ids: Sequence[str], jobs: Sequence[Job]
 ) -> tuple[str, ...]:
     notes = [*seen.warnings]
     if len(listed) > len(judged):

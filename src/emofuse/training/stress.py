@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from emofuse.augment.sources import Sources
 from emofuse.augment.stress import Condition, StressOptions, conditions_of
@@ -21,6 +22,7 @@ from emofuse.evaluation.predictions import read_predictions, write_predictions
 from emofuse.evaluation.stress_plot import stress_png, stress_svg
 from emofuse.evaluation.stress_summary import StressSummary, stress_summary
 from emofuse.features.store import FeatureStore
+from emofuse.features.table import FeatureTable
 from emofuse.manifest import Modality, Utterance
 from emofuse.media.text import word_errors
 from emofuse.models.build import build_model
@@ -252,16 +254,16 @@ class _Stress:
         return stored
 
 
-def _with_features(table: Any, places: list[Place]) -> tuple[Any, list[Place]]:
+def _with_features(table: FeatureTable, places: list[Place]) -> tuple[FeatureTable, list[Place]]:
     """Leave out utterances of which a condition leaves nothing."""
-    lengths = [part.lengths for part in table.modalities.values()]
-    there = sum((length > 0).long() for length in lengths) > 0
+    lengths = torch.stack([part.lengths for part in table.modalities.values()])
+    there = (lengths > 0).any(dim=0)
     if bool(there.all()):
         return table, places
     kept = [place for place, ok in zip(places, there.tolist(), strict=True) if ok]
     rows = there.nonzero().flatten()
     parts = {name: part.take(rows) for name, part in table.modalities.items()}
-    return type(table)(tuple(name for _, name, _ in kept), parts, table.encoders), kept
+    return FeatureTable(tuple(name for _, name, _ in kept), parts, table.encoders), kept
 
 
 def _in_order(frame: pd.DataFrame, clean: pd.DataFrame) -> pd.DataFrame:
