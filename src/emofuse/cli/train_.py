@@ -41,6 +41,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Audit the folds, then train every fold with every seed and write the run directory."""
+    from emofuse.training.distributed import is_main
     from emofuse.training.recipe import load_recipe
     from emofuse.training.run import train as run_recipe
 
@@ -48,6 +49,8 @@ def train(
     resolved = load_recipe(recipe, [*(overrides or []), *steady])
     with progress_bar() as progress:
         run = run_recipe(resolved, output, progress)
+    if not is_main():
+        return
     if as_json:
         emit_json(_as_json(run))
     else:

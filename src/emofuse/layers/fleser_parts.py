@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emofuse.layers.attention import MultiHeadAttention
+from emofuse.layers.batch_norm import SteadyNorm, normalise_together
 from emofuse.layers.dropout import Dropout
 from emofuse.layers.fuzzy import Fuzzifier, Select
+from emofuse.layers.gather import process_count
 
 __all__ = [
     "Alpha",
@@ -86,7 +88,7 @@ class Fused:
     extras: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class SteadyBatchNorm(nn.BatchNorm1d):
+class SteadyBatchNorm(SteadyNorm):
     """Batch normalisation that, for a training batch of one item, takes the running statistics.
 
     One item has no variance: the stock layer raises an error there.
@@ -94,6 +96,8 @@ class SteadyBatchNorm(nn.BatchNorm1d):
 
     def forward(self, values: Tensor) -> Tensor:
         """Normalise ``(batch, dim)``."""
+        if self.training and process_count() > 1:
+            return normalise_together(self, values, self.momentum or 0.0)
         if self.training and len(values) == 1:
             return functional.batch_norm(
                 values, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps

@@ -161,6 +161,7 @@ class AVEL(LossTerm):
     """Label-aware contrast between the modalities (see `avel`)."""
 
     options_type = AVELOptions
+    gathers = True
 
     def __init__(self, options: AVELOptions, context: LossContext) -> None:
         super().__init__(options, context)

@@ -60,8 +60,12 @@ class LossTerm(nn.Module, ABC):
 
     Attributes:
         options_type: the options of the loss's recipe entry.
+        gathers: whether it is given the share of one process, where several train together, and
+            gathers what it needs for itself; the average over the processes is then its value.
+            Otherwise it is given what all of them said.
     """
 
+    gathers: ClassVar[bool] = False
     options_type: ClassVar[type[Options]] = Options
 
     def __init__(self, options: Options, context: LossContext) -> None:

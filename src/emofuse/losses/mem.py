@@ -125,6 +125,7 @@ class MEM(LossTerm):
     """
 
     options_type = MEMOptions
+    gathers = True
 
     def __init__(self, options: MEMOptions, context: LossContext) -> None:
         super().__init__(options, context)

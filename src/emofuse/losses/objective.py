@@ -9,9 +9,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from emofuse.errors import OptionError
+from emofuse.layers.gather import gather_rows
 from emofuse.losses import LOSSES
 from emofuse.losses.contract import LossContext, LossTerm, Targets
 from emofuse.models.contract import EmotionOutput
+from emofuse.models.shared import SharedOutput
 from emofuse.options import Options
 
 __all__ = ["Objective", "TermOptions", "build_objective", "parse_terms"]
@@ -54,11 +56,22 @@ class Objective(nn.Module):
 
     def forward(self, output: EmotionOutput, targets: Targets) -> tuple[Tensor, dict[str, Tensor]]:
         """Give the sum, a scalar, and each term's own value, detached and unweighted."""
-        values = [term(output, targets) for term in self.terms]
+        values = [_value(term, output, targets) for term in self.terms]
         total = values[0] * self.weights[0]
         for value, weight in zip(values[1:], self.weights[1:], strict=True):
             total = total + weight * value
         return total, {name: value.detach() for name, value in zip(self.names, values, strict=True)}
+
+
+def _value(term: nn.Module, output: EmotionOutput, targets: Targets) -> Tensor:
+    """Value of a term; where processes train together, the same in all of them."""
+    gathers = isinstance(term, LossTerm) and term.gathers
+    if not gathers or not isinstance(output, SharedOutput) or output.own is None:
+        found: Tensor = term(output, targets)
+        return found
+    own: Tensor = term(output.own, targets.take(output.rows))
+    everyone = gather_rows(own.detach().reshape(1)).mean()
+    return own + (everyone - own.detach())
 
 
 def parse_terms(entries: Sequence[Mapping[str, Any]]) -> list[tuple[TermOptions, Options]]:

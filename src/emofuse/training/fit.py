@@ -18,6 +18,7 @@ from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import Objective, build_objective
 from emofuse.models.build import build_model, seeded
 from emofuse.models.contract import FusionModel, ModelSpec
+from emofuse.models.shared import share_model
 from emofuse.training.augmenting import training_feeder
 from emofuse.training.checkpoint import load_state, save_state, under
 from emofuse.training.feeder import Feeder
@@ -223,7 +224,7 @@ class Fit:
     def judge(self, part: Part) -> Recognised:
         """Give logits, weights and the loss of items of train or dev."""
         targets = _to(part.targets, self.device)
-        return recognise(self.model, self.feeder(part.rows), self.objective, targets)
+        return recognise(share_model(self.model), self.feeder(part.rows), self.objective, targets)
 
     def learnt(self) -> dict[str, dict[str, Tensor]]:
         """Give modality -> weights of its encoder that were learned; after `run`."""
@@ -236,7 +237,7 @@ class Fit:
         if self.dev is None:
             return None
         with self.stepper.averaged():
-            seen = recognise(self.model, self.dev_feeder, extras=True)
+            seen = recognise(share_model(self.model), self.dev_feeder, extras=True)
         return seen, self.dev_targets.labels.cpu()
 
     def _epoch(self) -> Row:
@@ -264,7 +265,8 @@ class Fit:
         return row
 
     def _judge_dev(self) -> dict[str, float]:
-        seen = recognise(self.model, self.dev_feeder, self.objective, self.dev_targets)
+        model = share_model(self.model)
+        seen = recognise(model, self.dev_feeder, self.objective, self.dev_targets)
         labels = self.dev_targets.labels.cpu()
         found = judge(labels, seen.logits.argmax(dim=1), len(self.classes))
         return {"loss": seen.loss or 0.0, **found}

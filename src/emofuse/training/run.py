@@ -18,6 +18,7 @@ from emofuse.storage import read_json, sha256_text, write_json, write_text
 from emofuse.training.adapted import check_adapted
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData, gather, load_manifest
+from emofuse.training.distributed import main_first, take_place, together
 from emofuse.training.fit import Blueprint
 from emofuse.training.fold_encoders import check_stages, rounds
 from emofuse.training.folder import claim, environment, keep_or_compare, locked
@@ -61,7 +62,8 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
     """Train every fold with every seed and write the run directory.
 
     The folds are audited first. What was finished before a kill is kept, so the same call goes on
-    from there and ends with the same numbers; a run that is complete is only read.
+    from there and ends with the same numbers; a run that is complete is only read. Processes that
+    `torchrun` started train together; the run directory is written by the first of them.
 
     Args:
         recipe: see `load_recipe`.
@@ -74,9 +76,15 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         TrainingError: the folder is in use, the data changed, or a training diverged.
         EmofuseError: what reading manifests and encoding can raise.
     """
-    folder = Path(folder)
+    with take_place(Path(folder)) as place:
+        run = _train(recipe, place.folder, progress if place.rank == 0 else silent)
+    return Run(Path(folder), recipe, run.metrics)
+
+
+def _train(recipe: Recipe, folder: Path, progress: Progress) -> Run:
     with locked(folder):
         claim(folder, recipe)
+        recipe = together(recipe)
         if (folder / "metrics.json").exists():
             return Run(folder, recipe, read_json(folder / "metrics.json"))
         prepare(recipe.trainer.tracking, folder, folder.resolve().name)
@@ -87,7 +95,7 @@ def train(recipe: Recipe, folder: Path | str, progress: Progress = silent) -> Ru
         found = check_adapted(recipe, manifest, folds, found)
         write_json(folder / "audit.json", found.model_dump(mode="json"))
         found.enforce()
-        with repeatable(recipe.trainer.deterministic):
+        with repeatable(recipe.trainer.deterministic), main_first():
             data = gather(recipe, manifest, folds, progress)
         keep_or_compare(folder / "folds.json", folds_note(data.folds), "the folds")
         keep_or_compare(folder / "data.json", data.note, "manifest or features")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -13,9 +14,11 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from emofuse.errors import TrainingError
+from emofuse.layers.gather import process_count
 from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
 from emofuse.models.contract import Batch, FusionModel
+from emofuse.models.shared import average_gradients, share_model
 from emofuse.training.checkpoint import under
 from emofuse.training.curriculum import draw_items, learned_classes
 from emofuse.training.ema import Average
@@ -60,6 +63,11 @@ class Work:
     accelerator: Accelerator
     frozen: tuple[nn.Module, ...] = ()
     classes: tuple[str, ...] = ()
+
+    @cached_property
+    def shared(self) -> FusionModel:
+        """What a batch is given to: the model, or those of all processes that train together."""
+        return share_model(self.model)
 
     def train_mode(self) -> None:
         """Put everything that learns into training mode."""
@@ -180,7 +188,7 @@ class Batches:
         work = self.work
         batch = work.feeder.drawn(items, work.hidden_share, self.hiding)
         mixed = self.mixing.draw(batch, work.targets.take(items))
-        return mixed.judge(work.objective, work.model(mixed.batch))
+        return mixed.judge(work.objective, work.shared(mixed.batch))
 
     def _step(self, group: list[Tensor]) -> tuple[list[Passed], Tensor | None]:
         """Take one step on all items of some batches.
@@ -196,12 +204,13 @@ class Batches:
                 passed = self._pass(parts)
                 break
             except (RuntimeError, MemoryError) as error:
-                largest = max(len(part) for part in parts)
+                largest = max(len(part) for part in parts) if process_count() == 1 else 1
                 too_large(error, largest)
                 self.most = largest // 2
                 torch.set_rng_state(before[0])
                 self.hiding.set_state(before[1])
                 self.mixing.back(before[2])
+        average_gradients(self.parameters)
         norm: Tensor | None = None
         limit = work.options.clip or (math.inf if work.options.tracking else None)
         if limit is not None:
@@ -336,10 +345,11 @@ class _Whole:
         work = self.work
         self.optimiser.zero_grad()
         with work.autocast():
-            loss, _ = work.objective(work.model(self.batch), work.targets)
+            loss, _ = work.objective(work.shared(self.batch), work.targets)
         decay = sum(p.square().sum() for p in self.parameters if p.ndim >= 2)
         total = loss + 0.5 * work.options.weight_decay * decay
         work.accelerator.backward(total)
+        average_gradients(self.parameters)
         return float(total.detach())
 
     def judged(self, loss: float) -> None:

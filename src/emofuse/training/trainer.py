@@ -13,6 +13,7 @@ from torch import Tensor
 from emofuse.errors import FeatureError, OptionError
 from emofuse.features.table import FeatureTable
 from emofuse.models.contract import FusionModel
+from emofuse.models.shared import share_model
 from emofuse.training.finetune import Finetuning, Learnt, WaveShelf
 from emofuse.training.fit import Blueprint, Fit
 from emofuse.training.judge import HeldOut, Recognised, recognise
@@ -60,7 +61,7 @@ class Trained:
 
     def recognise(self, rows: Tensor, *, extras: bool = False) -> Recognised:
         """Recognise rows of the table, from raw audio and text where encoders were learned."""
-        return recognise(self.fit.model, self.fit.feeder(rows), extras=extras)
+        return recognise(share_model(self.fit.model), self.fit.feeder(rows), extras=extras)
 
 
 class Trainer:
