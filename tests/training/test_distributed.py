@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,8 @@ import torch
 import yaml
 
 from emofuse.evaluation.openings import count_openings
-from emofuse.layers.dropout import Dropout, drawn_for_all
+from emofuse.layers.dropout import Dropout
+from emofuse.layers.share import Share, sharing
 from emofuse.manifest import Manifest, Utterance
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
@@ -204,17 +206,32 @@ def test_three_processes_and_lbfgs(two_modalities, program, tmp_path):
     assert compare(alone.folder, tmp_path / "two") < 50 * TOLERANCE
 
 
+def worker_of(parent, variable):
+    """The process below torchrun whose environment holds a variable."""
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            above = int((path / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            if above == parent and variable.encode() in (path / "environ").read_bytes().split(
+                b"\0"
+            ):
+                return int(path.name)
+        except OSError:
+            continue
+    raise AssertionError("no such worker")
+
+
 @pytest.mark.slow
 def test_killed_together_and_gone_on(two_modalities, program, tmp_path):
     recipe = mlp(two_modalities)
     recipe["trainer"] = {**recipe["trainer"], "epochs": 40}
     folder = tmp_path / "killed"
-    process = launch(program, recipe, folder, start_new_session=True)
+    process = launch(program, recipe, folder)
     while process.poll() is None and not list(folder.glob("jobs/*/fit.safetensors")):
         time.sleep(0.05)
     assert process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
+    os.kill(worker_of(process.pid, "RANK=0"), signal.SIGKILL)
     process.communicate()
+    assert process.returncode != 0
     assert not (folder / "metrics.json").exists()
     finish(launch(program, recipe, folder))
     finish(launch(program, recipe, tmp_path / "whole"))
@@ -227,10 +244,10 @@ def test_draws_of_dropout_are_those_of_one_process():
     torch.manual_seed(3)
     whole = drop(values)
     parts = []
-    for start, end in ((0, 3), (3, 3), (3, 7)):
+    for start, end in ((0, 3), (3, 7), (7, 7)):
         torch.manual_seed(3)
-        with drawn_for_all(start, end - start, 7):
-            parts.append(drop(values[start:end]))
+        with sharing(Share(start, end - start, 7)):
+            parts.append(drop(values[start:end] if end > start else values[:1])[: end - start])
         after = torch.rand(1)
     assert torch.equal(torch.cat(parts), whole)
     torch.manual_seed(3)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from emofuse.layers.gather import gather_rows, process_count
+from emofuse.layers.share import current_share
 
 __all__ = ["MaskedBatchNorm", "SteadyNorm", "normalise_together"]
 
@@ -91,7 +92,9 @@ def normalise_together(
     flat = values.transpose(0, 1).flatten(1).double()  # (channels, values)
     count = flat.new_full((1,), flat.shape[1])
     sums = torch.cat([flat.sum(dim=1), flat.square().sum(dim=1), count])
-    total = gather_rows(sums[None]).sum(dim=0)
+    share = current_share()
+    counts = 1.0 if share is None or share.count else 0.0  # else the one item does not count
+    total = gather_rows(counts * sums[None]).sum(dim=0)
     channels, number = values.shape[1], float(total[-1])
     mean = total[:channels] / max(number, 1.0)
     variance = (total[channels:-1] / max(number, 1.0) - mean.square()).clamp_min(0.0)

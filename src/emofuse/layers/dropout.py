@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+import math
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Dropout", "drawn_for_all"]
+from emofuse.layers.share import current_share
+
+__all__ = ["Dropout"]
 
 LEVELS = 1 << 15
-_share: ContextVar[tuple[int, int, int] | None] = ContextVar("share", default=None)
-
-
-@contextmanager
-def drawn_for_all(start: int, count: int, total: int) -> Iterator[None]:
-    """Let processes with equal generators draw for a whole batch inside the block.
-
-    Each keeps the draws of its own items, so that together they drop what one process would.
-
-    Args:
-        start: first item of this process.
-        count: its items.
-        total: items of the whole batch.
-    """
-    token = _share.set((start, count, total))
-    try:
-        yield
-    finally:
-        _share.reset(token)
 
 
 class Dropout(nn.Module):
@@ -66,14 +47,18 @@ class Dropout(nn.Module):
 
 
 def _draws(values: Tensor) -> Tensor:
-    """Give an evenly spread number of 15 bits for each value, flat."""
-    share = _share.get()
-    first, size, all_values = 0, values.numel(), values.numel()
-    if share is not None and (not share[1] or len(values) % share[1] == 0):
-        start, count, total = share
-        item = size // count if count else values[:1].new_empty(values.shape[1:]).numel()
-        first, size, all_values = start * item, count * item, total * item
-    words = torch.empty(-(-all_values // 4), dtype=torch.int64, device=values.device)
+    """Give an evenly spread number of 15 bits for each value, flat.
+
+    Processes with equal generators that share a batch draw for all of it, and each keeps the draws
+    of its own items: together they drop what one process would.
+    """
+    share = current_share()
+    first, size, everything = 0, values.numel(), values.numel()
+    if share is not None and len(values) % max(share.count, 1) == 0:
+        shown = max(share.count, 1) if len(values) else 0
+        item = size // shown if shown else math.prod(values.shape[1:])
+        first, everything = min(share.start, share.total - 1) * item, share.total * item
+    words = torch.empty(-(-everything // 4), dtype=torch.int64, device=values.device)
     # `random_` fills 63 bits; the low 15 of each 16 are evenly spread in all four quarters.
     draws = words.random_().view(torch.int16).bitwise_and_(LEVELS - 1)
     return draws[first : first + size]

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from emofuse.errors import OptionError
 from emofuse.layers.alignment import cosines
 from emofuse.layers.gather import gather_rows, own_rows, process_count
+from emofuse.layers.share import Share, sharing
 from emofuse.losses.avel import Aligned, aligned
 from emofuse.losses.contract import LossContext, LossTerm, Targets
 from emofuse.models.contract import EmotionOutput
@@ -183,8 +184,10 @@ class MEM(LossTerm):
             return matches.sum() * 0.0
         mine = anchors[at.own]
         rows = at.own[mine]
-        positive = matches[mine] if options.reuse_positive else _matches(output, at, rows, rows)
-        negative = _matches(output, at, rows, partners[rows])
+        positive = (
+            matches[mine] if options.reuse_positive else _matches(output, at, rows, rows, anchors)
+        )
+        negative = _matches(output, at, rows, partners[rows], anchors)
         second = self._second(at, output, anchors, generator)
         if not len(rows):  # no anchor here, some elsewhere: the gradient of theirs is waited for
             return (positive.sum() + negative.sum()) * 0.0
@@ -209,7 +212,7 @@ class MEM(LossTerm):
         mine = at.own[anchors[at.own]]
         there = found[mine]
         rows = mine[there]
-        logits = _matches(output, at, rows, partners[rows])
+        logits = _matches(output, at, rows, partners[rows], anchors & found)
         full = logits.new_full((len(mine), 2), float("nan"))
         return full.index_put((there.nonzero().squeeze(1),), logits)
 
@@ -219,7 +222,15 @@ def _similarities(first: Aligned, second: Aligned, scale: Tensor) -> Tensor:
     return cosines(*rows) * scale.detach()
 
 
-def _matches(output: EmotionOutput, at: _Direction, queries: Tensor, memories: Tensor) -> Tensor:
+def _matches(
+    output: EmotionOutput, at: _Direction, queries: Tensor, memories: Tensor, asked: Tensor
+) -> Tensor:
+    """Fuse pairs of this process; ``asked`` marks the queries of all, who draw dropout as one."""
     if output.rematch is None:
         raise OptionError("the loss 'mem' needs a model that fuses other pairs")
-    return output.rematch({at.query: queries, at.memory: memories})[f"match:{at.query}"]
+    pairs = {at.query: queries, at.memory: memories}
+    if process_count() == 1:
+        return output.rematch(pairs)[f"match:{at.query}"]
+    before = int(asked[: int(at.own[0])].sum()) if len(at.own) else int(asked.sum())
+    with sharing(Share(before, len(queries), int(asked.sum()))):
+        return output.rematch(pairs)[f"match:{at.query}"]

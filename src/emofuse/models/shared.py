@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from emofuse.layers.dropout import drawn_for_all
 from emofuse.layers.gather import gather_rows, process_count, process_rank
+from emofuse.layers.share import Share, sharing
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, Sequences
 
 __all__ = ["SharedModel", "SharedOutput", "average_gradients", "share_model"]
@@ -80,25 +80,59 @@ class SharedModel(FusionModel):
 
     def forward(self, batch: Batch) -> SharedOutput:
         """Recognise the whole batch together; every process must call it with the same one."""
-        total = len(batch)
-        rank, count = process_rank(), process_count()
-        start, end = total * rank // count, total * (rank + 1) // count
-        with drawn_for_all(start, end - start, total):
-            own = self.model(_part(batch, start, end))
+        share = Share.of(len(batch), process_rank(), process_count())
+        end = share.start + share.count
+        with sharing(share):
+            if share.count:
+                own = self.model(_part(batch, share.start, end))
+            else:
+                own = _nothing_of(self.model(_part(batch, 0, 1)))
         return SharedOutput(
             logits=gather_rows(own.logits),
             vad=None if own.vad is None else gather_rows(own.vad),
+            embeddings=_Gathered(own.embeddings, share.count),
+            weights=_Gathered(own.weights, share.count),
             attention=own.attention,
+            extras=_Gathered(own.extras, share.count),
             own=own,
-            rows=torch.arange(start, end, device=own.logits.device),
-            embeddings=_Gathered(own.embeddings, end - start),
-            weights=_Gathered(own.weights, end - start),
-            extras=_Gathered(own.extras, end - start),
+            rows=torch.arange(share.start, end, device=own.logits.device),
         )
 
     def needs(self) -> frozenset[str]:
         """As the model."""
         return self.model.needs()
+
+
+def _nothing_of(output: EmotionOutput) -> EmotionOutput:
+    """Give what a model says of no item, from what it said of one.
+
+    `Rematch` numbers the items of all processes: those that have none come last.
+    """
+    return replace(
+        output,
+        logits=output.logits[:0],
+        vad=None if output.vad is None else output.vad[:0],
+        embeddings=_Emptied(output.embeddings),
+        weights=_Emptied(output.weights),
+        extras=_Emptied(output.extras),
+    )
+
+
+class _Emptied(Mapping[str, Tensor]):
+    """Tensors of one item, without it."""
+
+    def __init__(self, one: Mapping[str, Tensor]) -> None:
+        self._one = one
+
+    def __getitem__(self, key: str) -> Tensor:
+        part = self._one[key]
+        return part[:0] if part.ndim and len(part) == 1 else part
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._one)
+
+    def __len__(self) -> int:
+        return len(self._one)
 
 
 def share_model(model: FusionModel) -> FusionModel:
