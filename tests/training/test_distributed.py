@@ -124,6 +124,7 @@ def mlp(data):
     }
 
 
+@pytest.mark.slow
 def test_mlp(two_modalities, program, tmp_path):
     recipe = mlp(two_modalities)
     out = finish(launch(program, recipe, tmp_path / "two"))
@@ -168,11 +169,10 @@ def frames(two_modalities, tmp_path):
     }
 
 
-@pytest.mark.slow
 def test_foal_net_with_avel_and_mem(frames, program, tmp_path):
     recipe = {
         **frames,
-        "model": {"name": "foal-net", "avel": True, "mem": True, "dropout": 0.0, "heads": 4},
+        "model": {"name": "foal-net", "avel": True, "mem": True, "dropout": 0.2, "heads": 4},
         "objective": [{"name": "cross-entropy"}, {"name": "avel"}, {"name": "mem"}],
     }
     finish(launch(program, recipe, tmp_path / "two"))
