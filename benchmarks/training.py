@@ -272,6 +272,7 @@ def cuda():
 
 def settings(arguments):
     folds, seeds, epochs = (3, 1, 3) if arguments.quick else (5, 5, 10)
+    epochs = arguments.epochs or epochs
     pooled = [
         Setting(f"{name}, 5,500 x {len(MODELS[name][1])} x 768", name, 5500, 768, 1, *rest)
         for name in arguments.model
@@ -290,6 +291,7 @@ def main():
     parser.add_argument("--model", nargs="+", choices=list(MODELS), default=["mlp", "fleser"])
     parser.add_argument("--frames", action="store_true", help="sequences alone")
     parser.add_argument("--stack", action="store_true", help="also as one batched computation")
+    parser.add_argument("--epochs", type=int, help="of each training [10]")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     found = [measure(one, arguments.workers, arguments.stack) for one in settings(arguments)]

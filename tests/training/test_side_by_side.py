@@ -63,6 +63,10 @@ def test_a_script_that_would_run_twice_stays_in_one_process(monkeypatch, tmp_pat
     assert may_spawn() is legal
     monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))  # a notebook
     assert may_spawn()
+    worker = SimpleNamespace(__file__="/x/ray/default_worker.py", __spec__=None)
+    monkeypatch.setitem(sys.modules, "__main__", worker)
+    assert not may_spawn()
+    monkeypatch.setitem(sys.modules, "__main__", SimpleNamespace(__spec__=None))
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert not may_spawn()
 

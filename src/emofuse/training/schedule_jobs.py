@@ -18,6 +18,7 @@ PROCESS_BYTES = 700 << 20
 """Memory of a process beside the features, which all share."""
 MEMORY = Path("/proc/meminfo")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+RAY_WORKER = "default_worker.py"
 GUARD = re.compile(r"^if\s+__name__\s*==", re.MULTILINE)
 
 
@@ -37,19 +38,22 @@ def processors() -> int:
 def may_spawn() -> bool:
     """Tell whether more processes may be started from here without being asked to.
 
-    Not from a process that was itself started by another of a launcher or of `multiprocessing`,
-    and not from a script that would run a second time when a new process imports it.
+    Not from a process that was itself started by a launcher, by Ray or by `multiprocessing`, and
+    not from a script that would run a second time when a new process imports it.
     """
-    if multiprocessing.parent_process() is not None or int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    launched = os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    if launched or multiprocessing.parent_process() is not None:
         return False
     main = sys.modules.get("__main__")
     path = getattr(main, "__file__", None)
+    if path is not None and Path(path).name == RAY_WORKER:
+        return False
     if main is None or path is None or getattr(main, "__spec__", None) is not None:
         return True
     try:
         return GUARD.search(Path(path).read_text(encoding="utf-8", errors="replace")) is not None
     except OSError:
-        return True
+        return False
 
 
 def most_processes(options: TrainerOptions, jobs: int, device: str) -> int:
