@@ -221,3 +221,33 @@ def test_stacking_is_not_tried_on_a_processor_unless_asked(tmp_path):
     assert notes(together) == []
     for one, two in zip(alone, together, strict=True):
         assert torch.equal(one.job.result().logits, two.job.result().logits)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_an_accelerator_stacks_unasked_with_the_same_numbers(tmp_path):
+    """Without dropout nothing is drawn on the device, so that results agree."""
+    on_gpu = {"device": "cuda", "modality_dropout": 0.3}
+    alone = run(tmp_path / "alone", False, "linear", options=on_gpu, lacking=5)
+    together = run(tmp_path / "together", "auto", "linear", options=on_gpu, lacking=5)
+    assert notes(together) == []
+    compare(alone, together)
+
+
+def test_memory_that_runs_out_halves_the_stack(tmp_path, monkeypatch):
+    from emofuse.training import stack_plan
+
+    real, sizes = stack_plan.Stack, []
+
+    def small(fits):
+        sizes.append(len(fits))
+        if len(fits) > 2:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+        return real(fits)
+
+    monkeypatch.setattr(stack_plan, "Stack", small)
+    alone = run(tmp_path / "alone", False)
+    together = run(tmp_path / "together", True)
+    assert sizes == [4, 2, 2]
+    assert notes(together) == []
+    compare(alone, together)
