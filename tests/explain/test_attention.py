@@ -8,8 +8,8 @@ import torch
 
 from emofuse.explain.attention import entropy_share, read_maps
 from emofuse.explain.axes import TimeAxis, band_hertz, time_axis
+from emofuse.explain.opening import open_run
 from emofuse.explain.panel import NotApplicable
-from emofuse.explain.subject import open_run
 from emofuse.explain.trajectory import windows_of
 from emofuse.models.build import build_model
 from emofuse.models.contract import Batch, EmotionOutput, ModelSpec, Sequences

@@ -13,8 +13,8 @@ import pytest
 
 from emofuse.cli.app import main
 from emofuse.evaluation.openings import count_openings
+from emofuse.explain.opening import open_run
 from emofuse.explain.page import slugs_of
-from emofuse.explain.subject import open_run
 
 from .conftest import CLASSES, recipe_for
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from emofuse.explain.opening import open_run
 from emofuse.explain.options import ExplainOptions
-from emofuse.explain.subject import open_run
 from emofuse.explain.utterance import utterance_panels
 from emofuse.models import MODELS
 from emofuse.models.build import build_model

@@ -6,8 +6,8 @@ import pytest
 from tests.training.speech import make_corpus, save_encoder, toy_recipe
 
 from emofuse.explain.attributions import attribute
+from emofuse.explain.opening import open_run
 from emofuse.explain.options import ExplainOptions
-from emofuse.explain.subject import open_run
 from emofuse.explain.unpooled import read_inputs
 from emofuse.explain.words import embedded_tokens
 from emofuse.training.recipe import parse_recipe

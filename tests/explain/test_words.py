@@ -9,11 +9,11 @@ import torch
 
 from emofuse.encoders.contract import Item
 from emofuse.explain.attributions import attribute, frames_panel
+from emofuse.explain.opening import open_run
 from emofuse.explain.options import ExplainOptions
 from emofuse.explain.panel import NotApplicable
 from emofuse.explain.scores import score_of
 from emofuse.explain.spoken import words_panel
-from emofuse.explain.subject import open_run
 from emofuse.explain.trajectory import trace
 from emofuse.explain.unpooled import read_inputs
 from emofuse.explain.utterance import utterance_panels

@@ -128,8 +128,8 @@ def _baseline_words(options: ExplainOptions, readings: Sequence[Reading]) -> str
 def _why_open(case: Case) -> str:
     if any(name.startswith("fuzzy:") for name in case.output.extras):
         return (
-            "the gap stays because a rule chooses the membership: on the way from the baseline the "
-            "choice jumps, and no gradient sees a jump. Trust the pieces taken out instead"
+            "the gap stays because memberships are chosen by figures that pass no gradient: on the "
+            "way from the baseline the choice may jump. Trust the pieces taken out instead"
         )
     return (
         "the score bends sharply between baseline and input: more steps (--steps) may close the gap"

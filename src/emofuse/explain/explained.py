@@ -17,15 +17,15 @@ from emofuse.evaluation.predictions import PROBABILITY
 from emofuse.evaluation.runs import read_run
 from emofuse.explain import draw
 from emofuse.explain.gathered import Gathered
+from emofuse.explain.opening import open_run, read_recipe
 from emofuse.explain.options import ExplainOptions
 from emofuse.explain.page import SET_FOLDER, slugs_of, write_index, write_panels, write_utterance
 from emofuse.explain.panel import Panel, Picture
-from emofuse.explain.subject import AGREES, Case, Subject, open_run
+from emofuse.explain.subject import AGREES, Case, Subject
 from emofuse.explain.testset import set_panels
 from emofuse.explain.unpooled import item_of
 from emofuse.explain.utterance import utterance_panels
 from emofuse.progress import Progress, ProgressEvent, silent
-from emofuse.training.recipe import load_recipe
 
 __all__ = ["Explained", "explain"]
 
@@ -104,12 +104,8 @@ def explain(
 
 def _mistakes(folder: Path, count: int, options: ExplainOptions) -> list[str]:
     """Give the most certain mistakes, then the least certain."""
-    if not (folder / "recipe.yaml").is_file():
-        raise WorkError(f"no run in {folder}; give the folder that 'emofuse train' wrote")
-    seeds = load_recipe(folder / "recipe.yaml").seeds
-    seed = seeds[0] if options.seed is None else options.seed
-    run = read_run(folder)
-    frame = run.predictions
+    _, seed = read_recipe(folder, options.seed)
+    frame = read_run(folder).predictions
     frame = frame[(frame["seed"] == seed) & (frame["gold"] != frame["predicted"])]
     if options.fold is not None:
         frame = frame[frame["fold"] == options.fold]

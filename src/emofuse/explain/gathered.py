@@ -13,6 +13,7 @@ from torch import Tensor
 
 from emofuse.explain.gates import Gates, read_gates
 from emofuse.explain.panel import NotApplicable
+from emofuse.explain.scores import company_effect
 from emofuse.explain.shapley import subset_scores
 from emofuse.explain.subject import Subject
 from emofuse.layers import masked_mean
@@ -24,6 +25,7 @@ __all__ = ["Gathered", "Rows", "fold_batches"]
 
 Floats = NDArray[np.float64]
 CHUNK = 64
+MOVES = 1e-4
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,13 @@ class Gathered:
             NotApplicable: the model has none.
         """
         return Gates.join([read_gates(output) for _, _, _, output in self._seen])
+
+    def reads_company(self) -> bool:
+        """Say whether the answer to an utterance changes with the others in its batch."""
+        fold = self.subject.folds[0]
+        table = self.subject.table_of(fold)
+        batch = table.batch(table.rows(fold.test[:1]))
+        return company_effect(self.subject.model(fold), batch) > MOVES
 
     def embeddings(self, fold: str) -> dict[str, Floats]:
         """Give the model's embeddings of one fold's test part, modality (or ``fused``) -> rows."""

@@ -81,7 +81,7 @@ def _panel(
 ) -> Panel:
     shown_by, values = next(iter(columns.items()))
     table = tuple(
-        (word.text, *(f"{float(one[place]):.4g}" for one in columns.values()))
+        (word.text, *(_cell(float(one[place])) for one in columns.values()))
         for place, word in enumerate(words)
     )
     labels = [word.text for word in words]
@@ -104,6 +104,10 @@ def _panel(
         tuple(notes),
         _spans(case.utterance.text or "", words, values),
     )
+
+
+def _cell(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.4g}"
 
 
 def _spans(

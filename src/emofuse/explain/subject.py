@@ -18,7 +18,6 @@ from emofuse.encoders.build import IMPORTED, load_encoder
 from emofuse.encoders.contract import Encoder, EncoderSpec
 from emofuse.errors import FeatureError, OptionError, WorkError, nearest_hint, shorten
 from emofuse.evaluation.predictions import PROBABILITY
-from emofuse.evaluation.runs import read_run
 from emofuse.explain.learned import fold_specs
 from emofuse.explain.panel import NotApplicable
 from emofuse.features.encode import load_table
@@ -29,15 +28,13 @@ from emofuse.models.build import build_model
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
 from emofuse.progress import Progress, silent
 from emofuse.protocols.contract import Fold
-from emofuse.storage import read_json
-from emofuse.training.data import load_manifest
 from emofuse.training.jobs import Job, make_jobs
-from emofuse.training.recipe import Recipe, load_recipe
+from emofuse.training.recipe import Recipe
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Case", "Subject", "open_run"]
+__all__ = ["Case", "Subject"]
 
 AGREES = 1e-3
 """Largest difference to a stored probability that rounding explains."""
@@ -327,71 +324,6 @@ class Subject:
         if name not in self.classes:
             raise OptionError(f"no class is called {name!r}; {nearest_hint(name, self.classes)}")
         return self.classes.index(name)
-
-
-def open_run(
-    folder: Path,
-    seed: int | None = None,
-    ids: Sequence[str] | None = None,
-    progress: Progress = silent,
-) -> Subject:
-    """Open a finished run.
-
-    Args:
-        folder: of the run.
-        seed: which of its seeds; the first unless told.
-        ids: utterances whose features are needed; None = all that were test.
-        progress: told of encoding.
-
-    Raises:
-        WorkError: the run is not finished.
-        OptionError: it has no such seed.
-        EmofuseError: what reading manifests and features can raise.
-    """
-    if not (folder / "recipe.yaml").is_file():
-        raise WorkError(f"no run in {folder}; give the folder that 'emofuse train' wrote")
-    if not (folder / "metrics.json").is_file():
-        raise WorkError(f"{folder} is not finished; run the same 'emofuse train' command again")
-    recipe = load_recipe(folder / "recipe.yaml")
-    seed = recipe.seeds[0] if seed is None else seed
-    if seed not in recipe.seeds:
-        legal = ", ".join(map(str, recipe.seeds))
-        raise OptionError(f"{folder} was not trained with seed {seed}; legal: {legal}")
-    run = read_run(folder)
-    folds = _folds(folder)
-    frame = run.predictions
-    subject = Subject(
-        folder,
-        recipe,
-        load_manifest(recipe),
-        folds,
-        seed,
-        run.classes,
-        frame[frame["seed"] == seed],
-        FeatureTable((), {}, {}),
-        progress,
-    )
-    tested = list(dict.fromkeys(name for fold in folds for name in fold.test))
-    if ids is not None:
-        for name in ids:
-            subject.fold_of(name)
-        tested = list(dict.fromkeys(ids))
-    subject.table = subject.features(tested)
-    return subject
-
-
-def _folds(folder: Path) -> tuple[Fold, ...]:
-    listed = read_json(folder / "folds.json")["folds"]
-    return tuple(
-        Fold(
-            one["name"],
-            tuple(one["train"]),
-            tuple(one["dev"]),
-            tuple(one["test"]),
-            one.get("dev_by", ""),
-        )
-        for one in listed
-    )
 
 
 def _features(

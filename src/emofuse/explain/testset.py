@@ -171,6 +171,8 @@ def _gates(gathered: Gathered, options: ExplainOptions) -> Panel:
         f"dimensions {float(np.mean(gates.spread[name])):.4f}"
         for name, one in gates.openness.items()
     ]
+    if gathered.reads_company():
+        notes.append("the models read their batch: these are the figures in this company")
     never = [name for name in every if name not in columns]
     if never:
         notes.append(f"0 in every utterance: {', '.join(never)}")
