@@ -23,6 +23,7 @@ __all__ = ["AnswerRules", "HeldOutItems", "ScoreOptions", "fit_rules"]
 
 Floats = NDArray[np.float64]
 Source = Literal["dev", "inner folds"]
+FEW_SPEAKERS = 5
 
 
 class ScoreOptions(Options):
@@ -150,6 +151,9 @@ def fit_rules(
     known = all(speaker is not None for speaker in items.speakers)
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     groups = [places[key] for key in keys]
+    if known and len(places) < FEW_SPEAKERS:
+        one = "1 speaker" if len(places) == 1 else f"{len(places)} speakers"
+        notes.append(f"fitted on {one} alone: on new speakers it holds less than it promises")
     rules = AnswerRules(
         options=options,
         fitted_on=items.source,
