@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -235,3 +236,12 @@ def test_a_trajectory_is_on_the_schemes_scale(mlp_run):
     assert found.vad["arousal"].max() - found.vad["arousal"].min() > 0.02
     with pytest.raises(NotApplicable, match="not longer than one window"):
         trace(case, 1.5, 0.1)
+
+
+def test_without_captum_the_rest_goes_on(bert_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    panels = {one.key: one for one in utterance_panels(open_run(bert_run).case("u1"), QUICK)}
+    assert "pip install 'emofuse[explain]'" in panels["frames"].refused
+    words = panels["words"]
+    assert words.tables[0].columns == ("word", "left out")
+    assert any("captum is not installed" in note for note in words.notes)
