@@ -10,12 +10,14 @@ from types import FunctionType, ModuleType
 
 import pytest
 import torch
+from tests.training.speech import make_corpus, save_encoder, toy_recipe
 
 from emofuse.errors import TrainingError, WorkError
 from emofuse.evaluation.openings import count_openings, read_openings
 from emofuse.losses.contract import Targets
 from emofuse.manifest import Manifest, Utterance
 from emofuse.protocols.contract import Fold
+from emofuse.training import fold_encoders
 from emofuse.training import run as run_module
 from emofuse.training.data import RunData
 from emofuse.training.recipe import parse_recipe
@@ -119,6 +121,63 @@ def test_no_label_of_test_is_reachable_from_what_trains(recipe_data, tmp_path, m
         whole = [one for one in found if isinstance(one, torch.Tensor) and len(one.shape) == 1]
         longest = max(len(one) for one in whole if one.dtype == torch.long)
         assert longest <= max(len(learnt), len(table.ids) + 1)
+
+
+def test_adaptation_and_fine_tuning_get_no_test_label_either(tmp_path, monkeypatch):
+    """The same walk where encoders learn: adapted on each fold, then fine-tuned from raw audio."""
+    make_corpus(tmp_path)
+    save_encoder("hubert-group", tmp_path / "hubert")
+    contrast = {"name": "contrast", "kind": "adapt", "encoders": ["audio"], "epochs": 1}
+    contrast |= {"batch_size": 8, "objective": "supervised"}
+    tune = {"name": "tune", "kind": "finetune", "epochs": 1, "learning_rate": 1e-3}
+    stages = [contrast, {"name": "head", "epochs": 1}, tune]
+    encoders = {"audio": {"name": str(tmp_path / "hubert"), "pooling": "mean"}}
+    recipe = parse_recipe(toy_recipe(tmp_path, encoders, trainer={"stages": stages}, seeds=[0]))
+    adapted, handed = [], []
+    adapt, run_tasks = fold_encoders.adapt, run_module.run_tasks
+
+    def watch_adapt(manifest, *rest, fold, **more):
+        adapted.append((set(manifest.ids), fold))
+        return adapt(manifest, *rest, fold=fold, **more)
+
+    def watch_tasks(tasks, *rest):
+        handed.append((tasks, rest[:3]))
+        return run_tasks(tasks, *rest)
+
+    monkeypatch.setattr(fold_encoders, "adapt", watch_adapt)
+    monkeypatch.setattr(run_module, "run_tasks", watch_tasks)
+    train(recipe, tmp_path / "run")
+    assert adapted
+    assert handed
+    for ids, fold in adapted:
+        assert set(fold.train) <= ids
+        assert not ids & set(fold.test)
+    for tasks, setup in handed:
+        found = reachable(*tasks, *setup)
+        kinds = (Utterance, Manifest, SealedTest, RunData)
+        assert not [one for one in found if isinstance(one, kinds)]
+
+
+def test_a_collection_that_was_cut_short_is_on_record(recipe_data, tmp_path, monkeypatch):
+    """Stopped after test was opened and before the scores were written: opened twice, and told."""
+    recipe = parse_recipe(recipe_data)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_module, "summarise", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, tmp_path / "run")
+    run = train(recipe, tmp_path / "run")
+    whole = train(recipe, tmp_path / "whole")
+    assert [one.why for one in read_openings(run.folder)] == [
+        "train: scores of 4 trainings",
+        "train: scores of 4 trainings, again (an earlier opening is on record)",
+    ]
+    assert count_openings(whole.folder) == 1
+    for name in ("metrics.json", "predictions.parquet", "calibration.json"):
+        assert (run.folder / name).read_bytes() == (whole.folder / name).read_bytes()
 
 
 def test_the_walk_finds_labels_where_there_are_any(manifest):

@@ -71,6 +71,11 @@ class RunData:
         dev = whole.take(everything[cut:]) if fold.dev else None
         return whole.take(everything[:cut]), dev
 
+    def without_test(self, fold: Fold) -> Manifest:
+        """Give the manifest less a fold's test part, for what learns from more than `parts`."""
+        tested = set(fold.test)
+        return self.manifest.filter(lambda u: u.id not in tested)
+
     def test_rows(self, fold: Fold) -> Tensor:
         """Give the feature rows of a fold's test part, without labels."""
         return self.table.rows(fold.test)

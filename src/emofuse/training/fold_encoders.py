@@ -112,7 +112,8 @@ def _adapt_fold(
         for modality in _adapted_modalities(stage, recipe):
             options = _adapt_options(stage, modality, specs[modality], recipe)
             place = _place(folder, job, stage, modality)
-            adapt(data.manifest, options, place, progress, fold=job.fold, scheme=data.scheme)
+            seen = data.without_test(job.fold)
+            adapt(seen, options, place, progress, fold=job.fold, scheme=data.scheme)
             _check_unseen(place, job.fold)
             specs[modality] = _moved(specs[modality], place)
     return specs
