@@ -75,3 +75,21 @@ def test_a_model_is_explained_or_refused(case, name):
     if not panels["gates"].refused:
         weights = [v for k, v in panels["gates"].numbers["values"].items() if "weight" in k]
         assert not weights or np.isclose(sum(weights), 1.0, atol=1e-5)
+
+
+def test_a_spectrogram_model_gets_its_panel(case):
+    batch = case.batch.only("audio")
+    spec = ModelSpec({"audio": 64}, 3)
+    model = build_model("copenhagen", {"architecture": "cnn-bilstm"}, spec, 0).eval()
+    with torch.no_grad():
+        output = model(batch)
+    options = ExplainOptions(draws=1, only=("grad-cam",))
+    (panel,) = utterance_panels(replace(case, model=model, batch=batch, output=output), options)
+    frames = batch.modalities["audio"].values.shape[1]
+    assert not panel.refused
+    assert len(panel.sheets[0].rows) == frames
+    assert panel.sheets[0].rows[0][0] == pytest.approx(0.0275)
+    assert panel.numbers["layer"] == "network.trunk.activations.2"
+    assert sum(panel.numbers["bands_hertz"].values()) == pytest.approx(1.0)
+    assert f"it has 16 x {frames // 4} cells" in panel.notes[1]
+    assert len(panel.numbers["redrawn"]) == 1
