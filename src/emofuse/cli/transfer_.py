@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
+from emofuse.cli.engine import Address, EngineName, Workers, make_engine
 
 if TYPE_CHECKING:
     from emofuse.training.transfer import Transfer
@@ -30,7 +31,11 @@ def transfer(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Changes to the recipe.")
     ] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the matrix.")] = ...,  # type: ignore[assignment]
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the matrix.")],
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Train on source corpora, adapt with shots or unlabelled items, judge on target corpora.
@@ -43,8 +48,9 @@ def transfer(
     from emofuse.training.transfer_recipe import load_transfer
 
     resolved = load_transfer(recipe, overrides or [])
+    who = make_engine(engine, address, workers)
     with progress_bar() as progress:
-        found = run_matrix(resolved, output, progress)
+        found = run_matrix(resolved, output, progress, engine=who)
     if as_json:
         emit_json({"folder": str(output), **found.matrix.to_json()})
     else:

@@ -169,7 +169,7 @@ class RayTeam(Team):
         import ray
 
         self.size = size
-        self._setup = setup
+        self._setup = ray.put(setup)  # once, however large
         self._kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(_Actor)
         self._waiting: dict[Any, Any] = {}
         self._workers: list[Any] = []

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emofuse.cluster.engine import Engine
 from emofuse.errors import EmofuseError, TrainingError
 from emofuse.evaluation.transfer_table import Matrix
 from emofuse.progress import Progress, ProgressEvent, silent
@@ -20,7 +21,7 @@ from emofuse.training.transfer_collect import TABLE, collect
 from emofuse.training.transfer_data import TransferSetup, set_up
 from emofuse.training.transfer_recipe import TransferRecipe
 from emofuse.training.transfer_run import Bench, run_cell
-from emofuse.training.transfer_workers import run_side_by_side
+from emofuse.training.transfer_workers import run_on_engine, run_side_by_side
 
 __all__ = ["Transfer", "transfer"]
 
@@ -38,7 +39,13 @@ class Transfer:
     matrix: Matrix
 
 
-def transfer(recipe: TransferRecipe, folder: Path | str, progress: Progress = silent) -> Transfer:
+def transfer(
+    recipe: TransferRecipe,
+    folder: Path | str,
+    progress: Progress = silent,
+    *,
+    engine: Engine | None = None,
+) -> Transfer:
     """Run every cell of a recipe and write table and heat map.
 
     Every pair of source and target is audited first. A finished cell is kept, so the same call goes
@@ -49,6 +56,7 @@ def transfer(recipe: TransferRecipe, folder: Path | str, progress: Progress = si
         recipe: see `load_transfer`.
         folder: of the matrix; new, empty, or of the same recipe.
         progress: told of encoding and of every cell (stage ``transfer``).
+        engine: who runs the cells; as ``trainer.workers`` says unless told.
 
     Raises:
         UsageError: the folder is of another recipe; a source or target is in no manifest.
@@ -67,7 +75,7 @@ def transfer(recipe: TransferRecipe, folder: Path | str, progress: Progress = si
         if not (folder / "environment.json").exists():
             options = recipe.trainer
             write_json(folder / "environment.json", environment(options.device, options.threads))
-        failed = _run(recipe, setup, cells, folder, progress)
+        failed = _run(recipe, setup, cells, folder, progress, engine=engine)
         if failed:
             cell, reason = next(iter(failed.items()))
             raise TrainingError(
@@ -95,6 +103,8 @@ def _run(
     cells: Sequence[Cell],
     folder: Path,
     progress: Progress,
+    *,
+    engine: Engine | None,
 ) -> Mapping[Cell, str]:
     """Run what is not finished; give the reason of every cell that failed.
 
@@ -105,6 +115,8 @@ def _run(
     teller = _Teller(progress, len(cells), len(cells) - len(todo))
     if not todo:
         return {}
+    if engine is not None and not engine.alone:
+        return run_on_engine(todo, recipe, setup.data, folder, engine=engine, done=teller.done)
     bench = Bench(recipe, setup.data, folder)
     most = most_processes(recipe.trainer, len(todo), bench.trainer.device.type)
     failed: dict[Cell, str] = {}

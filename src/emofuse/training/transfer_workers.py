@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 
+from emofuse.cluster.crew import Hook, open_crew
+from emofuse.cluster.engine import Engine
 from emofuse.errors import EmofuseError, TrainingError
 from emofuse.features.table import FeatureTable
 from emofuse.training.steppers import Row
@@ -23,7 +26,7 @@ from emofuse.training.transfer_data import TransferData
 from emofuse.training.transfer_recipe import TransferRecipe
 from emofuse.training.transfer_run import Bench, run_cell
 
-__all__ = ["run_side_by_side"]
+__all__ = ["run_on_engine", "run_side_by_side"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,66 @@ def run_side_by_side(
             process.join(timeout=1.0)
             process.terminate()
             process.join()
+
+
+def run_on_engine(
+    cells: Sequence[Cell],
+    recipe: TransferRecipe,
+    data: TransferData,
+    folder: Path,
+    *,
+    engine: Engine,
+    done: Callable[[Cell], None],
+) -> Mapping[Cell, str]:
+    """Run cells by the workers of an engine, source models before all others.
+
+    The workers see the folder of the matrix; a cell whose worker is killed goes to another one and
+    on from its checkpoint.
+
+    Args:
+        cells: what to run.
+        recipe: of the matrix.
+        data: for every cell; each worker gets it once.
+        folder: of the matrix.
+        engine: who works.
+        done: told of every cell that ends.
+
+    Returns:
+        Reason of every cell that failed.
+
+    Raises:
+        WorkError: the workers fail.
+    """
+    plain = FeatureTable(data.table.ids, dict(data.table.modalities), {})
+    given = _Given(recipe, replace(data, table=plain), folder)
+    failed: dict[Cell, str] = {}
+    with open_crew(engine, partial(_bench, given)) as crew:
+        for group in (
+            [cell for cell in cells if cell.is_source],
+            [cell for cell in cells if not cell.is_source],
+        ):
+            reasons = crew.map(_run_there, group, _counted(group, done))
+            failed |= {cell: why for cell, why in zip(group, reasons, strict=True) if why}
+    return failed
+
+
+def _counted(group: Sequence[Cell], done: Callable[[Cell], None]) -> Hook:
+    """Tell of cells as they end; which one it was does not matter to the count."""
+    return lambda number, _: done(group[number - 1])
+
+
+def _bench(given: _Given) -> Bench:
+    return Bench(given.recipe, given.data, given.folder)
+
+
+def _run_there(bench: Bench, cell: Cell) -> str:
+    if cell.finished(bench.root):
+        return ""
+    try:
+        run_cell(cell, bench.recipe, bench.data, bench.root, bench=bench)
+    except EmofuseError as error:
+        return str(error)
+    return ""
 
 
 def _hand_out(
