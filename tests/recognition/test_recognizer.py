@@ -128,7 +128,7 @@ def test_a_slice_is_the_slice(trained: Any, recognizer: Recognizer) -> None:
     path = trained.audio(3)
     samples, rate = soundfile.read(path, dtype="float32")
     cut = samples[round(0.2 * rate) : round(0.9 * rate)]
-    sliced = next(recognizer.stream([Query("x", path, 0.2, 0.9)]))
+    sliced = next(recognizer.recognise_each([Query("x", path, 0.2, 0.9)]))
     np.testing.assert_allclose(values(sliced), values(recognizer.recognise((cut, rate))), atol=1e-5)
     assert sliced.seconds == pytest.approx(0.7)
 
@@ -193,11 +193,11 @@ def test_a_bad_file_is_quarantined(trained: Any, recognizer: Recognizer, tmp_pat
 def test_streams_in_order_and_reports(
     trained: Any, recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emofuse.recognition.recognizer.CHUNK_ITEMS", 7)
-    monkeypatch.setattr("emofuse.recognition.recognizer.CHUNK_SECONDS", 6.0)
+    monkeypatch.setattr("emofuse.recognition.reading.CHUNK_ITEMS", 7)
+    monkeypatch.setattr("emofuse.recognition.reading.CHUNK_SECONDS", 6.0)
     asked = queries(trained, "audio", "text")[:20]
     events: list[ProgressEvent] = []
-    stream = recognizer.stream(asked, events.append)
+    stream = recognizer.recognise_each(asked, events.append)
     first = next(stream)
     assert 0 < events[-1].done < 20
     answers = [first, *stream]

@@ -78,7 +78,7 @@ def predict(
     write = _writer(form, recognizer)
     failed = 0
     with progress_bar() as progress:
-        for answers in _batches(recognizer.stream(queries, progress, strict=strict)):
+        for answers in _batches(recognizer.recognise_each(queries, progress, strict=strict)):
             write(answers)
             failed += sum(answer.error is not None for answer in answers)
             _remark(answers, recognizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class BundleEncoders:
         self._moved = {name: str(Path(folder or "", place)) for name, place in local.items()}
         self._moved |= dict(moved or {})
         self._loaded: dict[Modality, Encoder] = {}
+        self._loading = threading.Lock()
         strange = [name for name in self._moved if name not in config.dims]
         if strange:
             hint = nearest_hint(strange[0], config.dims)
@@ -62,9 +64,10 @@ class BundleEncoders:
             BundleError: it was imported vectors, cannot be loaded, or is not the one that the
                 bundle was trained with.
         """
-        if modality not in self._loaded:
-            self._loaded[modality] = self._load(modality)
-        return self._loaded[modality]
+        with self._loading:
+            if modality not in self._loaded:
+                self._loaded[modality] = self._load(modality)
+            return self._loaded[modality]
 
     def encode(self, modality: Modality, items: Sequence[Item]) -> list[FloatArray | EncoderError]:
         """Encode items together; an item that cannot be encoded gets its error instead.
@@ -83,7 +86,7 @@ class BundleEncoders:
 
     def take_warnings(self) -> tuple[str, ...]:
         """Give what the encoders found since the last call (a text that was cut)."""
-        return tuple(line for one in self._loaded.values() for line in one.take_warnings())
+        return tuple(line for one in tuple(self._loaded.values()) for line in one.take_warnings())
 
     def _load(self, modality: Modality) -> Encoder:
         spec = self._specs[modality]

@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
 from emofuse.corpora.files import VIDEO_EXTENSIONS
-from emofuse.errors import MediaError
-from emofuse.media.audio import AUDIO_EXTENSIONS, probe, read_audio, to_mono
+from emofuse.errors import MediaError, OptionError
+from emofuse.media.audio import probe, to_mono
+from emofuse.media.blocks import gather, open_blocks
 from emofuse.media.video import has_sound_track, probe_video, read_sound_track
+from emofuse.recognition.answer import Transcript
 
 __all__ = [
+    "CHANNELS",
+    "Audio",
     "AudioSource",
     "Query",
     "Sound",
+    "as_source",
+    "channel_count",
+    "check_channels",
+    "checked_samples",
     "is_video",
     "looks_like_audio",
     "path_id",
     "read_sound",
     "seconds_of",
+    "split_channels",
     "video_query",
 ]
 
 FloatArray = NDArray[np.float32]
+CHANNELS = ("mix", "each")
+MAX_BYTES = 1 << 30
 _MAGIC = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b"ID3", b".snd", b"caff", b"riff")
 
 
@@ -48,6 +59,8 @@ class Sound:
 
 AudioSource = Path | Sound | bytes
 """A file (of a video, its sound track), samples in memory, or the bytes of an audio file."""
+Audio = Path | str | tuple[NDArray[Any], int] | Sound | bytes | BinaryIO
+"""What a caller may give: a path, samples with their rate, the bytes of a file, an open file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +74,9 @@ class Query:
         text: what is said, or None; blank counts as None.
         error: why it cannot be recognised, where that is known already.
         video: where its picture is, or None.
+        channel: number of the channel to listen to, from 0; None = the mean of all.
+        transcript: what was heard, where the words were not given; it counts where ``text`` is
+            None.
     """
 
     id: str
@@ -70,11 +86,58 @@ class Query:
     text: str | None = None
     error: str | None = None
     video: Path | None = None
+    channel: int | None = None
+    transcript: Transcript | None = None
+
+    @property
+    def words(self) -> str | None:
+        """What is said: as given, or as heard; None where there are no words."""
+        heard = None if self.transcript is None else self.transcript.text
+        said = heard if self.text is None else self.text
+        return said if said is not None and said.strip() else None
 
     @property
     def has_text(self) -> bool:
         """Whether there are words."""
-        return self.text is not None and bool(self.text.strip())
+        return self.words is not None
+
+    @property
+    def trust(self) -> float:
+        """Share of the words expected to be right: 1 for words that were given."""
+        return (
+            1.0 if self.text is not None or self.transcript is None else self.transcript.confidence
+        )
+
+
+def as_source(audio: Audio) -> AudioSource:
+    """Turn what a caller gives into a source that can be read more than once.
+
+    Raises:
+        MediaError: an open file that cannot be read, or holds over 1 GiB.
+        OptionError: neither a path, nor samples with their rate, nor bytes, nor a binary file.
+    """
+    if isinstance(audio, Sound | bytes):
+        return audio
+    if isinstance(audio, bytearray | memoryview):
+        return bytes(audio)
+    if isinstance(audio, Path | str):
+        return Path(audio)
+    if isinstance(audio, tuple) and len(audio) == 2:
+        return Sound(np.asarray(audio[0]), int(audio[1]))
+    if not hasattr(audio, "read"):
+        raise OptionError(
+            f"{type(audio).__name__} is no audio; give a path, (samples, rate), bytes or a binary "
+            "file"
+        )
+    try:
+        data = audio.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise MediaError(f"the open file cannot be read: {error}") from error
+    if not isinstance(data, bytes):
+        raise OptionError("the file is open as text; open it with mode 'rb'")
+    if len(data) > MAX_BYTES:
+        raise MediaError("the open file holds over 1 GiB; give its path instead")
+    return data
 
 
 def path_id(path: Path) -> str:
@@ -106,26 +169,80 @@ def looks_like_audio(head: bytes) -> bool:
     >>> looks_like_audio(b"RIFF....WAVE"), looks_like_audio(b"calls/one.wav")
     (True, False)
     """
-    if head.startswith(_MAGIC):
+    if head.startswith(_MAGIC) or head[4:8] == b"ftyp" or head.startswith(b"\x1aE\xdf\xa3"):
         return True
-    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2  # MPEG, layer III
+    return len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE0)  # MPEG, ADTS
+
+
+def check_channels(name: str) -> str:
+    """Give back a legal way to treat channels.
+
+    Raises:
+        OptionError: it is not legal.
+    """
+    if name not in CHANNELS:
+        raise OptionError(f"channels {name!r} is not legal; legal: {', '.join(CHANNELS)}")
+    return name
+
+
+def channel_count(source: AudioSource) -> int:
+    """Count the channels of a source.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    if isinstance(source, Sound):
+        return int(checked_samples(source).shape[1])
+    with open_blocks(source) as audio:
+        return audio.channels
+
+
+def split_channels(queries: Sequence[Query]) -> list[Query]:
+    """Ask about each channel by itself: ``id#0``, ``id#1`` ...; one channel stays as it is."""
+    found: list[Query] = []
+    for query in queries:
+        try:
+            count = 1 if query.audio is None or query.error else channel_count(query.audio)
+        except MediaError as error:
+            found.append(replace(query, error=str(error)))
+            continue
+        if count == 1:
+            found.append(query)
+        else:
+            found += [replace(query, id=f"{query.id}#{n}", channel=n) for n in range(count)]
+    return found
 
 
 def seconds_of(query: Query) -> float:
-    """Length of a query's audio in seconds, from the header alone; 0 without audio.
+    """Length of a query's audio in seconds, from the header alone where it says; 0 without audio.
 
     Raises:
         MediaError: the file cannot be read.
     """
-    if query.audio is None:
+    source = query.audio
+    if source is None:
         return 0.0
-    if isinstance(query.audio, Path):
-        measure = probe_video if is_video(query.audio) else probe
-        length = measure(query.audio).seconds
-        end = length if query.end is None else min(query.end, length)
-        return max(end - (query.start or 0.0), 0.0)
-    sound = _decode_bytes(query.audio) if isinstance(query.audio, bytes) else query.audio
-    return len(sound.samples) / max(sound.sample_rate, 1)
+    if isinstance(source, Sound):
+        return len(source.samples) / max(source.sample_rate, 1)
+    if isinstance(source, Path) and is_video(source):
+        length = probe_video(source).seconds
+    else:
+        length = _measure(source)
+    end = length if query.end is None else min(query.end, length)
+    return max(end - (query.start or 0.0), 0.0)
+
+
+def _measure(source: Path | bytes) -> float:
+    if isinstance(source, Path):
+        try:
+            return probe(source).seconds
+        except MediaError as error:
+            if not isinstance(error.__cause__, soundfile.LibsndfileError):
+                raise
+    with open_blocks(source) as audio:
+        if audio.seconds is not None:
+            return audio.seconds
+        return sum(len(block) for block in audio.blocks) / audio.sample_rate
 
 
 def read_sound(query: Query, sample_rate: int) -> FloatArray:
@@ -135,17 +252,45 @@ def read_sound(query: Query, sample_rate: int) -> FloatArray:
         MediaError: it cannot be read, is empty, or holds NaN or infinity.
     """
     source = query.audio
-    if isinstance(source, Path):
-        read = read_sound_track if is_video(source) else read_audio
-        return read(source, sample_rate, query.start, query.end)
-    if isinstance(source, bytes):
-        source = _decode_bytes(source)
     if source is None:
         raise MediaError(f"{query.id} has no audio")
-    return to_mono(_check_samples(source), source.sample_rate, sample_rate)
+    if isinstance(source, Path) and is_video(source) and query.channel is None:
+        return read_sound_track(source, sample_rate, query.start, query.end)
+    if isinstance(source, Sound):
+        samples, rate = checked_samples(source), source.sample_rate
+        samples = _sliced(samples, rate, query)
+    else:
+        samples, rate = _gathered(source, query)
+    if query.channel is not None:
+        if query.channel >= samples.shape[1]:
+            raise MediaError(f"{query.id}: there is no channel {query.channel}")
+        samples = samples[:, query.channel : query.channel + 1]
+    return to_mono(samples, rate, sample_rate)
 
 
-def _check_samples(sound: Sound) -> FloatArray:
+def _gathered(source: Path | bytes, query: Query) -> tuple[FloatArray, int]:
+    try:
+        return gather(source, query.start, query.end)
+    except MediaError as error:
+        if isinstance(source, bytes) or str(source) in str(error):
+            raise
+        raise MediaError(f"{source}: {error}") from error
+
+
+def _sliced(samples: FloatArray, rate: int, query: Query) -> FloatArray:
+    first = round((query.start or 0.0) * rate)
+    last = len(samples) if query.end is None else round(query.end * rate)
+    if last <= first or first >= len(samples):
+        raise MediaError(f"{query.id} holds no audio in the span asked for")
+    return samples[first:last]
+
+
+def checked_samples(sound: Sound) -> FloatArray:
+    """Give samples in memory as ``(samples, channels)`` float32.
+
+    Raises:
+        MediaError: they are no audio, or hold NaN or infinity.
+    """
     samples, rate = np.asarray(sound.samples), sound.sample_rate
     if rate <= 0:
         raise MediaError(f"the sample rate is {rate} Hz; it must be above 0")
@@ -163,15 +308,3 @@ def _check_samples(sound: Sound) -> FloatArray:
         raise MediaError("the samples hold NaN or infinity")
     flat = samples.astype(np.float32)
     return flat[:, None] if flat.ndim == 1 else flat
-
-
-def _decode_bytes(data: bytes) -> Sound:
-    try:
-        samples, rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        reason = getattr(error, "error_string", None) or str(error)
-        kinds = " ".join(AUDIO_EXTENSIONS)
-        raise MediaError(
-            f"{len(data):,} bytes are not audio that can be read ({kinds}): {reason}"
-        ) from error
-    return Sound(samples, int(rate))

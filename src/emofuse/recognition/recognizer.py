@@ -2,98 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import Field
-from torch import Tensor
 
-from emofuse.encoders.contract import Item
-from emofuse.errors import BundleError, EncoderError, MediaError, OptionError, WorkError
-from emofuse.features.table import FeatureTable, Ragged
+from emofuse.errors import WorkError
 from emofuse.manifest import Modality
-from emofuse.models.bundle import CONFIG_NAME, BundleConfig, read_bundle
-from emofuse.models.contract import EmotionOutput, FusionModel
-from emofuse.options import Options
+from emofuse.media.audio import SAMPLE_RATE
+from emofuse.models.bundle import BundleConfig, read_bundle
+from emofuse.models.contract import FusionModel
 from emofuse.progress import Progress, ProgressEvent, silent
+from emofuse.recognition.answer import Recognition, Transcript, Word
+from emofuse.recognition.answering import Answerer
 from emofuse.recognition.encoding import BundleEncoders
+from emofuse.recognition.loading import check_device, find_bundle
 from emofuse.recognition.query import (
-    AudioSource,
+    Audio,
     Query,
-    Sound,
+    as_source,
+    check_channels,
+    is_video,
     path_id,
-    read_sound,
-    seconds_of,
+    split_channels,
     video_query,
 )
+from emofuse.recognition.reading import Loaded, group, read
 from emofuse.recognition.scoring import Scoring, load_scoring
 
-__all__ = ["Query", "Recognition", "Recognizer"]
+if TYPE_CHECKING:
+    from emofuse.recognition.stream import Stream
+    from emofuse.recognition.timeline import Timeline, TimelineOptions
+    from emofuse.recognition.transcribe import Transcriber
 
-FloatArray = NDArray[np.float32]
-CHUNK_ITEMS = 64
-CHUNK_SECONDS = 300.0
-LONG_SECONDS = 30.0  # longer than any utterance a model learns from
+__all__ = ["Query", "Recognition", "Recognizer", "Transcript", "Word"]
+
 THREADS = 4
-
-
-class Recognition(Options):
-    """The answer to one query.
-
-    Attributes:
-        id: of the query.
-        emotion: the most probable class, or None where ``error`` says why not.
-        probabilities: class -> probability, in the order of the label scheme; they sum to 1.
-            Calibrated where the bundle can.
-        calibrated: whether they are; else they are as the model gave them.
-        emotion_set: emotions that hold the right one as often as the bundle promises, likeliest
-            first; empty where it promises nothing.
-        too_unsure: whether the confidence is below what the bundle answers from; None where it
-            has no such limit.
-        modalities: what the answer rests on.
-        weights: modality -> share of the decision; empty where the model does not say.
-        missing: modalities that the model knows and the query lacks.
-        vad: valence, arousal and dominance on the scheme's scale, where the model gives them.
-        seconds: length of the audio, where there is any.
-        notes: what to bear in mind.
-        error: why there is no answer.
-    """
-
-    id: str
-    emotion: str | None = None
-    probabilities: dict[str, float] = Field(default_factory=dict)
-    calibrated: bool = False
-    emotion_set: tuple[str, ...] = ()
-    too_unsure: bool | None = None
-    modalities: tuple[str, ...] = ()
-    weights: dict[str, float] = Field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    vad: dict[str, float] | None = None
-    seconds: float | None = None
-    notes: tuple[str, ...] = ()
-    error: str | None = None
-
-
-@dataclass
-class _Loaded:
-    """A query with what was read and encoded of it so far."""
-
-    query: Query
-    seconds: float | None = None
-    error: str | None = None
-    waveform: FloatArray | None = None
-    features: dict[str, FloatArray] | None = None
-    silent: bool = False
+HEARING_RATE = SAMPLE_RATE
 
 
 class Recognizer:
     """Answers with a trained model; make one with `load`.
+
+    One recogniser may be used from any number of threads: files are read side by side, encoding
+    and the model's pass are taken in turn (PyTorch spreads each over its own threads).
 
     Args:
         model: in evaluation mode.
@@ -101,6 +57,7 @@ class Recognizer:
         encoders: what turns queries into the features that the model was trained on.
         device: where the model runs, ``cpu`` or ``cuda``.
         scoring: how logits become answers; None = probabilities as the model gives them.
+        transcriber: hears the words where none are given; None = nobody does.
     """
 
     def __init__(
@@ -110,12 +67,15 @@ class Recognizer:
         encoders: BundleEncoders,
         device: str = "cpu",
         scoring: Scoring | None = None,
+        *,
+        transcriber: Transcriber | None = None,
     ) -> None:
         self.config = config
         self.scoring = scoring or Scoring(config.scheme.classes)
-        self._device = torch.device(device)
-        self._model = model.to(self._device).eval()
+        self.transcriber = transcriber
+        place = torch.device(device)
         self._encoders = encoders
+        self._answerer = Answerer(model.to(place).eval(), config, encoders, place, self.scoring)
 
     @classmethod
     def load(
@@ -126,6 +86,7 @@ class Recognizer:
         *,
         raw: bool = False,
         corpus: str | None = None,
+        transcriber: Transcriber | str | None = None,
     ) -> Recognizer:
         """Load a bundle.
 
@@ -136,17 +97,24 @@ class Recognizer:
                 the ones that the bundle was trained with.
             raw: leave calibration, sets and silence aside.
             corpus: the speech is like that of this corpus: its own scaling is taken.
+            transcriber: hears the words where none are given: a `Transcriber`, or the folder or hub
+                name of a Whisper model (see `transcribe.load_transcriber`).
 
         Raises:
             BundleError: no bundle there, a damaged one, or one trained on imported features.
             OptionError: no such device, or no scaling for this corpus.
+            EncoderError: the transcriber cannot be had.
         """
-        device = _device(device)
-        folder = _find_bundle(Path(path))
+        device = check_device(device)
+        folder = find_bundle(Path(path))
         model, config = read_bundle(folder)
         scoring = load_scoring(folder, config, raw=raw, corpus=corpus)
         ready = BundleEncoders(config, device, encoders or {}, folder)
-        return cls(model, config, ready, device, scoring)
+        if isinstance(transcriber, str):
+            from emofuse.recognition.transcribe import load_transcriber
+
+            transcriber = load_transcriber(transcriber, device=device)
+        return cls(model, config, ready, device, scoring, transcriber=transcriber)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -158,18 +126,32 @@ class Recognizer:
         """What the model was trained on."""
         return tuple(self.config.dims)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """Modalities that the model cannot do without."""
+        return self._answerer.needs
+
+    @property
+    def sample_rate(self) -> int:
+        """Hertz at which the model hears; 16 kHz where it takes no audio."""
+        if "audio" not in self.modalities:
+            return HEARING_RATE
+        return self._encoders.get("audio").sample_rate or HEARING_RATE
+
     def recognise(
         self,
-        audio: Path | str | tuple[NDArray[Any], int] | None = None,
+        audio: Audio | None = None,
         text: str | None = None,
         id: str | None = None,  # noqa: A002 (the field's name everywhere)
         video: Path | str | None = None,
     ) -> Recognition:
-        """Recognise one utterance.
+        """Recognise one utterance; the channels of its audio are mixed.
 
         Args:
-            audio: a file, or samples (``(samples,)`` or ``(samples, channels)``) and their rate in
-                hertz.
+            audio: a path (of a video file, its picture counts too), samples (``(samples,)`` or
+                ``(samples, channels)``) and their rate in hertz, the bytes of an audio file, or a
+                binary file that is open. Any format that libsndfile reads, or FFmpeg where PyAV is
+                installed; any rate.
             text: what is said.
             id: for the answer; the path unless given.
             video: a video file; its sound track counts where ``audio`` is not given.
@@ -178,28 +160,53 @@ class Recognizer:
             WorkError: the audio cannot be used, or there is neither audio nor text that the model
                 knows.
         """
-        source: AudioSource | None = None
-        if isinstance(audio, tuple):
-            source = Sound(np.asarray(audio[0]), int(audio[1]))
-        elif audio is not None:
-            source = Path(audio)
-        picture = None if video is None else Path(video)
-        named = source if isinstance(source, Path) else picture
-        if picture is not None and source is None:
-            query = video_query(picture, text)
-        else:
-            query = Query("", source, text=text, video=picture)
-        name = id or ("utterance" if named is None else path_id(named))
-        return next(self.stream([replace(query, id=name)], strict=True))
+        query = make_query(audio, text, id, video)
+        return next(self.recognise_each([query], strict=True))
+
+    def recognise_channels(
+        self,
+        audio: Audio,
+        text: str | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> tuple[Recognition, ...]:
+        """Recognise each channel by itself; arguments and errors are those of `recognise`."""
+        query = make_query(audio, text, id)
+        return tuple(self.recognise_each([query], strict=True, channels="each"))
+
+    async def arecognise(
+        self,
+        audio: Audio | None = None,
+        text: str | None = None,
+        id: str | None = None,  # noqa: A002
+        video: Path | str | None = None,
+    ) -> Recognition:
+        """Do as `recognise`, in a thread, so that an event loop goes on meanwhile."""
+        return await asyncio.to_thread(self.recognise, audio, text, id, video)
+
+    async def arecognise_many(
+        self, items: Iterable[Query | Audio], progress: Progress = silent, *, strict: bool = False
+    ) -> list[Recognition]:
+        """Do as `recognise_many`, in a thread; the hook is called from there."""
+        return await asyncio.to_thread(self.recognise_many, items, progress, strict=strict)
 
     def recognise_many(
-        self, queries: Iterable[Query], progress: Progress = silent, *, strict: bool = False
+        self,
+        items: Iterable[Query | Audio],
+        progress: Progress = silent,
+        *,
+        strict: bool = False,
+        channels: str = "mix",
     ) -> list[Recognition]:
-        """Recognise many utterances; see `stream`."""
-        return list(self.stream(queries, progress, strict=strict))
+        """Recognise many utterances; see `recognise_each`."""
+        return list(self.recognise_each(items, progress, strict=strict, channels=channels))
 
-    def stream(
-        self, queries: Iterable[Query], progress: Progress = silent, *, strict: bool = False
+    def recognise_each(
+        self,
+        items: Iterable[Query | Audio],
+        progress: Progress = silent,
+        *,
+        strict: bool = False,
+        channels: str = "mix",
     ) -> Iterator[Recognition]:
         """Recognise utterances in order, giving answers as batches are finished.
 
@@ -207,234 +214,121 @@ class Recognizer:
         rest goes on.
 
         Args:
-            queries: what to recognise.
+            items: what to recognise: queries, or anything that `recognise` takes as audio.
             progress: told of the stage ``recognise``.
             strict: the first query that cannot be answered is an error.
+            channels: ``mix`` takes their mean, ``each`` gives one answer a channel.
 
         Raises:
             BundleError: an encoder that the queries need is not the bundle's.
+            OptionError: ``channels`` is neither.
             WorkError: (strict) the first query that cannot be answered.
         """
-        every = list(queries)
+        every = [one if isinstance(one, Query) else make_query(one) for one in items]
+        if check_channels(channels) == "each":
+            every = split_channels(every)
+        return self._answers(every, progress, strict)
+
+    def timeline(
+        self,
+        audio: Audio,
+        options: TimelineOptions | None = None,
+        progress: Progress = silent,
+        *,
+        id: str | None = None,  # noqa: A002
+    ) -> Timeline:
+        """Find who speaks when with which emotion in a recording of any length.
+
+        The recording is read block by block and goes through `stream`: memory does not grow with
+        its length but for the segments found.
+
+        Args:
+            audio: see `recognise`; an open file is read from where it stands.
+            options: how it is cut up.
+            progress: told of the stage ``timeline`` in seconds.
+            id: for the timeline; the path unless given.
+
+        Raises:
+            WorkError: the audio cannot be read, or the model cannot answer from it.
+        """
+        from emofuse.recognition.timeline_reading import read_timeline
+
+        return read_timeline(self, audio, options, progress, id)
+
+    def stream(self, rate: int, options: TimelineOptions | None = None) -> Stream:
+        """Open a stream: chunks of audio in, segments that will not change out.
+
+        Args:
+            rate: hertz of the chunks.
+            options: how it is cut up; the same options give the segments of `timeline`.
+
+        Raises:
+            OptionError: a rate that is none, or options that do not go with this model.
+        """
+        from emofuse.recognition.stream import Stream
+
+        return Stream(self, rate, options)
+
+    def answer_loaded(self, chunk: Sequence[Loaded]) -> list[Recognition]:
+        """Answer together queries whose sound is read already, at `sample_rate`."""
+        return self._answerer.answer(chunk)
+
+    def take_warnings(self) -> tuple[str, ...]:
+        """Give what the encoders found since the last call, such as a text that was cut."""
+        return self._encoders.take_warnings()
+
+    def _answers(
+        self, every: list[Query], progress: Progress, strict: bool
+    ) -> Iterator[Recognition]:
         done = 0
+        listens = "audio" in self.modalities
         with ThreadPoolExecutor(THREADS) as pool:
-            for chunk in self._chunks(every, pool):
-                self._read(chunk, pool)
-                answers = self._answer(chunk)
+            for chunk in group(every, listens or self.transcriber is not None, pool):
+                if any(one.error is None and one.seconds is not None for one in chunk):
+                    read(chunk, self.sample_rate, pool)
+                    self._hear(chunk)
+                answers = self._answerer.answer(chunk)
                 if strict:
                     _refuse(answers)
                 done += len(answers)
                 progress(ProgressEvent("recognise", done, len(every), "utterances"))
                 yield from answers
 
-    def take_warnings(self) -> tuple[str, ...]:
-        """Give what the encoders found since the last call, such as a text that was cut."""
-        return self._encoders.take_warnings()
-
-    def _chunks(self, queries: list[Query], pool: ThreadPoolExecutor) -> Iterator[list[_Loaded]]:
-        """Group queries, in order, by number and by seconds of audio held in memory at once."""
-        for first in range(0, len(queries), CHUNK_ITEMS):
-            chunk: list[_Loaded] = []
-            held = 0.0
-            for one in pool.map(self._measure, queries[first : first + CHUNK_ITEMS]):
-                size = one.seconds or 0.0
-                if chunk and held + size > CHUNK_SECONDS:
-                    yield chunk
-                    chunk, held = [], 0.0
-                chunk.append(one)
-                held += size
-            if chunk:
-                yield chunk
-
-    def _measure(self, query: Query) -> _Loaded:
-        if query.error is not None:
-            return _Loaded(query, error=query.error)
-        if query.audio is None or "audio" not in self.modalities:
-            return _Loaded(query)
-        try:
-            return _Loaded(query, seconds=seconds_of(query))
-        except (MediaError, OSError) as error:
-            return _Loaded(query, error=str(error))
-
-    def _read(self, chunk: list[_Loaded], pool: ThreadPoolExecutor) -> None:
-        wanted = [one for one in chunk if one.error is None and one.seconds is not None]
-        if not wanted:
+    def _hear(self, chunk: Sequence[Loaded]) -> None:
+        """Let the transcriber write down what is said where nobody has."""
+        if self.transcriber is None or "text" not in self.modalities:
             return
-        rate = self._encoders.get("audio").sample_rate
-
-        def read(one: _Loaded) -> None:
-            try:
-                one.waveform = read_sound(one.query, rate)
-                one.silent = not np.any(one.waveform)
-            except (MediaError, OSError) as error:
-                one.error = str(error)
-
-        list(pool.map(read, wanted))
-
-    def _answer(self, chunk: list[_Loaded]) -> list[Recognition]:
         for one in chunk:
-            one.features = {}
-        self._encode(chunk, "audio")
-        self._encode(chunk, "text")
-        self._encode(chunk, "video")
-        for one in chunk:
-            self._check(one)
-        good = [one for one in chunk if one.error is None]
-        output = self._forward(good) if good else None
-        places = {id(one): row for row, one in enumerate(good)}
-        return [
-            _failed(one)
-            if output is None or one.error
-            else self._tell(one, output, places[id(one)])
-            for one in chunk
-        ]
-
-    def _encode(self, chunk: list[_Loaded], modality: Modality) -> None:
-        if modality not in self.modalities:
-            return
-        asked = [(one, _item(one, modality)) for one in chunk if one.error is None]
-        wanted = [(one, item) for one, item in asked if item is not None]
-        if not wanted:
-            return
-        outcomes = self._encoders.encode(modality, [item for _, item in wanted])
-        for (one, _), outcome in zip(wanted, outcomes, strict=True):
-            if isinstance(outcome, EncoderError):
-                one.error = str(outcome)
-            elif one.features is not None:
-                one.features[modality] = outcome
-            one.waveform = None if modality == "audio" else one.waveform
-
-    def _check(self, one: _Loaded) -> None:
-        if one.error is not None:
-            return
-        have = set(one.features or ())
-        lacking = sorted(self._model.needs() - have)
-        if not have:
-            one.error = f"nothing to go by: the model knows {_and(self.modalities)}"
-        elif lacking:
-            one.error = f"model {self.config.model.name!r} cannot do without {_and(lacking)}"
-
-    def _forward(self, good: list[_Loaded]) -> EmotionOutput:
-        parts = {
-            name: Ragged.from_arrays([(one.features or {}).get(name) for one in good], dim)
-            for name, dim in self.config.dims.items()
-        }
-        ids = tuple(str(row) for row in range(len(good)))
-        table = FeatureTable(ids, {str(k): v for k, v in parts.items()}, {})
-        with torch.inference_mode():
-            output: EmotionOutput = self._model(
-                table.batch(torch.arange(len(good))).to(self._device)
-            )
-        return output
-
-    def _tell(self, one: _Loaded, output: EmotionOutput, row: int) -> Recognition:
-        logits = output.logits[row].double().cpu()
-        if not bool(torch.isfinite(logits).all()):
-            one.error = "the model gave NaN or infinity; the features are far from its training's"
-            return _failed(one)
-        used = tuple(name for name in self.modalities if name in (one.features or {}))
-        missing = tuple(name for name in self.modalities if name not in used)
-        weights = {
-            name: float(output.weights[name][row]) for name in used if name in output.weights
-        }
-        vad = None if output.vad is None else self._scaled(output.vad[row])
-        return Recognition(
-            id=one.query.id,
-            **self.scoring.tell(logits),
-            modalities=used,
-            weights=weights or ({used[0]: 1.0} if len(used) == 1 else {}),
-            missing=missing,
-            vad=vad,
-            seconds=one.seconds,
-            notes=self._notes(one, used, missing),
-        )
-
-    def _scaled(self, vad: Tensor) -> dict[str, float]:
-        """Put a model's [-1, 1] on the scheme's scale."""
-        values = vad.double().cpu().tolist()
-        found: dict[str, float] = {}
-        for name, value in zip(("valence", "arousal", "dominance"), values, strict=True):
-            if name in self.config.scheme.vad:
-                low, high = self.config.scheme.vad[name]
-                found[name] = low + (value + 1.0) / 2.0 * (high - low)
-        return found
-
-    def _notes(
-        self, one: _Loaded, used: tuple[str, ...], missing: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        notes = []
-        if missing:
-            line = (
-                f"trained on {'+'.join(self.modalities)}; {_and(missing)} missing: "
-                f"answered from {_and(used)} alone"
-            )
-            if not self.config.trained_with_dropout:
-                line += " (less reliable: the model was trained without modality dropout)"
-            notes.append(line)
-        if one.query.has_text and "text" not in self.modalities:
-            notes.append(f"the text was not used: the model knows {_and(self.modalities)} alone")
-        if one.query.audio is not None and "audio" not in self.modalities:
-            notes.append(f"the audio was not used: the model knows {_and(self.modalities)} alone")
-        if one.query.video is not None and "video" not in self.modalities:
-            notes.append(f"the video was not used: the model knows {_and(self.modalities)} alone")
-        if one.seconds is not None and one.seconds > LONG_SECONDS:
-            notes.append(
-                f"{one.seconds:.1f} s long: one answer for all of it; models learn from single "
-                "utterances, so cut it up for more"
-            )
-        if one.silent:
-            notes.append("the audio is digital silence: the answer means nothing")
-        return tuple(notes)
+            if one.error is None and one.waveform is not None and not one.query.has_text:
+                heard = self.transcriber.transcribe(one.waveform, self.sample_rate)
+                one.query = replace(one.query, text=None, transcript=heard)
 
 
-def _item(one: _Loaded, modality: Modality) -> Item | None:
-    if modality == "audio":
-        if one.waveform is None:
-            return None
-        return Item(one.query.id, waveform=one.waveform)
-    query = one.query
-    if modality == "video":
-        if query.video is None:
-            return None
-        return Item(query.id, video=query.video, start=query.start, end=query.end)
-    return Item(query.id, text=query.text) if query.has_text else None
+def make_query(
+    audio: Audio | None = None,
+    text: str | None = None,
+    id: str | None = None,  # noqa: A002
+    video: Path | str | None = None,
+) -> Query:
+    """Ask about one utterance; see `Recognizer.recognise`.
+
+    Raises:
+        MediaError, OptionError: see `query.as_source`.
+    """
+    source = None if audio is None else as_source(audio)
+    picture = None if video is None else Path(video)
+    if picture is None and isinstance(source, Path) and is_video(source):
+        picture, source = source, None
+    named = source if isinstance(source, Path) else picture
+    if picture is not None and source is None:
+        query = video_query(picture, text)
+    else:
+        query = Query("", source, text=text, video=picture)
+    return replace(query, id=id or ("utterance" if named is None else path_id(named)))
 
 
-def _failed(one: _Loaded) -> Recognition:
-    return Recognition(id=one.query.id, seconds=one.seconds, error=one.error)
-
-
-def _refuse(answers: list[Recognition]) -> None:
+def _refuse(answers: Sequence[Recognition]) -> None:
     for answer in answers:
         if answer.error is not None:
             known = answer.error.startswith(answer.id)
             raise WorkError(answer.error if known else f"{answer.id}: {answer.error}")
-
-
-def _and(names: Iterable[str]) -> str:
-    return " and ".join(names)
-
-
-def _device(name: str) -> str:
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(name).type
-    except RuntimeError as error:
-        raise OptionError(f"unknown device {name!r}; legal: auto, cpu, cuda, cuda:N") from error
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        raise OptionError(f"device {name!r} is not to be had here; take cpu or auto")
-    return name
-
-
-def _find_bundle(path: Path) -> Path:
-    for folder in (path, path / "bundle"):
-        if (folder / CONFIG_NAME).is_file():
-            return folder
-    if (path / "recipe.yaml").is_file():
-        raise BundleError(
-            f"{path} is a run without a bundle; finish it with the same 'emofuse train' command"
-        )
-    if (path / "bundle").is_dir():
-        return path / "bundle"
-    return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,15 +42,27 @@ class Scoring:
         order = np.argsort(-shares[0], kind="stable").tolist()
         return {
             **self._named(shares[0].tolist()),
-            "calibrated": self.rules.options.scaling != "none",
+            "calibrated": self.calibrated,
             "emotion_set": tuple(self.classes[n] for n in order if promised and inside[n]),
             "too_unsure": not bool(self.rules.answers(shares)[0]),
         }
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether probabilities are scaled by what was held out."""
+        return self.rules is not None and self.rules.options.scaling != "none"
+
+    def unsure(self, shares: Mapping[str, float]) -> bool | None:
+        """Say whether calibrated probabilities are too unsure; None where there is no limit."""
+        if self.rules is None:
+            return None
+        return not bool(self.rules.answers([list(shares.values())])[0])
 
     def _named(self, shares: list[float]) -> dict[str, Any]:
         return {
             "emotion": self.classes[int(np.argmax(shares))],
             "probabilities": dict(zip(self.classes, shares, strict=True)),
+            "confidence": max(shares),
         }
 
     def doubt(self) -> str:
