@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import soundfile
@@ -82,7 +84,7 @@ def test_segments_are_out_in_bounded_time(recognizer, wave, delay):
 def test_segments_are_in_order_and_apart(from_file, wave):
     segments = from_file.segments
     assert len(segments) >= 5
-    for one, other in zip(segments[:-1], segments[1:], strict=True):
+    for one, other in itertools.pairwise(segments):
         assert one.start < one.end <= other.start < other.end
     assert segments[-1].end <= len(wave) / RATE
     for one in segments:

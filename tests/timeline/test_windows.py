@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -36,7 +37,7 @@ def test_windows_speak_for_all_of_a_stretch(start, length, window, hop, seen):
     assert found[0].first == start
     assert found[-1].until == end
     assert [one.last for one in found] == [False] * (len(found) - 1) + [True]
-    for one, other in zip(found[:-1], found[1:], strict=True):
+    for one, other in itertools.pairwise(found):
         assert one.until == other.first
         assert one.start < other.start
     for one in found:
@@ -80,9 +81,7 @@ def test_smoothing_against_the_formula():
             rows.append((state, dim))
         best = [int(np.argmax(row)) for row, _ in rows]
         changes = [0, *(n for n in range(1, 12) if best[n] != best[n - 1]), 12]
-        assert [(one.start, one.end) for one in found] == list(
-            zip(changes[:-1], changes[1:], strict=True)
-        )
+        assert [(one.start, one.end) for one in found] == list(itertools.pairwise(changes))
         for one in found:
             part = rows[int(one.start) : int(one.end)]
             mean = np.mean([row for row, _ in part], axis=0)
