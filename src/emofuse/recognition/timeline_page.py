@@ -1,4 +1,4 @@
-"""A timeline as a page that needs nothing but itself: a band of emotions and a coloured transcript."""
+"""A timeline as a page that needs nothing but itself: a band of emotions, a coloured transcript."""
 
 from __future__ import annotations
 
