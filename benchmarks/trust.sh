@@ -20,9 +20,10 @@ if [[ " $parts " == *" emodb "* ]]; then
   [ -f emodb.jsonl ] || emofuse prepare emodb "$data/emodb" -o emodb.jsonl
   emofuse train "$here/pooled.yaml" name=emodb-mlp data.manifest=emodb.jsonl data.scheme=emodb7 "${common[@]}" -o runs/trust-emodb
   emofuse evaluate runs/trust-emodb
-  emofuse evaluate runs/trust-emodb --stress all "noise.types=[white,babble,files]" "noise.folder=$data/noise/esc10" \
-    "responses=$data/noise/rir" "rt60=[0.6]" "telephone=[mu]" "opus=[12,6]" "mp3=[16]" "clipping=[12]" "gain=[-20]" \
-    "speed=[0.8,1.25]" "keep=[0.5]"
+  emofuse evaluate runs/trust-emodb --stress all "noise.types=[white,babble,files]" "noise.snr=[10,0]" "noise.folder=$data/noise/esc10" \
+    "responses=$data/noise/rir" "rt60=[0.6]" "telephone=[mu]" "opus=[12,6]" "mp3=[]" "clipping=[12]" \
+    "gain=[-20]" "speed=[1.25]" "keep=[0.5]"
+  emofuse explain runs/trust-emodb 10a04Wa 16a07Fb --only words,modalities
   emofuse report runs/trust-emodb --by gender,speaker
 fi
 
@@ -31,7 +32,7 @@ if [[ " $parts " == *" ravdess "* ]]; then
   emofuse train "$here/pooled.yaml" name=ravdess-mlp data.manifest=ravdess.jsonl data.scheme=ravdess8 \
     "protocol={name: given, path: $data/folds/ravdess.json}" "${common[@]}" -o runs/trust-ravdess
   emofuse evaluate runs/trust-ravdess
-  emofuse evaluate runs/trust-ravdess --stress all "noise.types=[babble]" "noise.snr=[10,0]" "rt60=[]" responses=null \
-    "telephone=[mu]" "opus=[12]" "mp3=[]" "clipping=[]" "gain=[]" "speed=[]" "keep=[]" "words=[0.1,0.4]"
+  emofuse evaluate runs/trust-ravdess --stress noise,telephone,transcript,missing,swap "noise.types=[babble]" \
+    "noise.snr=[10,0]" "telephone=[mu]" "words=[0.4]"
   emofuse report runs/trust-ravdess --by gender,speaker
 fi
