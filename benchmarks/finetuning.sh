@@ -14,11 +14,12 @@ declare -A protocol=(
   [emodb]='{name: group-kfold, by: speaker, k: 5}'
   [ravdess]="{name: given, path: $data/folds/ravdess.json}"
 )
+declare -A epochs=([emodb]=4 [ravdess]=2) # what two shared cores had time for
 for corpus in "${corpora[@]}"; do
   [ -f "$corpus.jsonl" ] || emofuse prepare "$corpus" "$data/$corpus" -o "$corpus.jsonl"
   common=("data.manifest=$corpus.jsonl" "data.scheme=${scheme[$corpus]}" "protocol=${protocol[$corpus]}"
     "encoders.audio.name=$assets/models/whisper-tiny.en" trainer.device=cpu)
-  tuned=("trainer.stages.1.precision=${PRECISION:-bf16}")
+  tuned=("trainer.stages.1.precision=${PRECISION:-bf16}" "trainer.stages.1.epochs=${epochs[$corpus]}")
   emofuse train whisper-finetune "${common[@]}" name=whisper-frozen \
     'trainer.stages=[{name: head, epochs: 60}]' -o "runs/$corpus-frozen"
   emofuse train whisper-finetune "${common[@]}" "${tuned[@]}" -o "runs/$corpus-tuned"
