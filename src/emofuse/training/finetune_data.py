@@ -206,7 +206,8 @@ class RawFeeder(Feeder):
         """Give the batch of these items, prepared for their encoders."""
         rows = self.rows[items].tolist()
         found = super().batch(items).modalities if self._order else {}
-        raw = {str(name): self._prepare(name, rows) for name in self._backbones}
+        with torch.autocast("cpu", enabled=False):  # spectrograms keep their precision
+            raw = {str(name): self._prepare(name, rows) for name in self._backbones}
         return RawBatch(found, raw, len(rows))
 
     def drawn(self, items: Tensor, share: float, generator: torch.Generator) -> Batch:
