@@ -41,6 +41,7 @@ from emofuse.training.parts import Part
 CLASSES = 4
 MODELS = {"mlp": ({"hidden": 256}, ("audio",)), "fleser": ({}, ("text", "audio"))}
 PLAIN = "plain DataLoader loop"
+LEAST = 4  # jobs in turns, however long they take
 
 
 @dataclass(frozen=True)
@@ -206,7 +207,7 @@ def run_plain(setting, arrays, labels, fold, seed):
     return since(start), reached
 
 
-def measure(setting, workers, stack):
+def measure(setting, workers, stack, minutes):
     torch.set_num_threads(1)  # more is slower for either at this size, and noisier
     arrays, labels = make_data(setting)
     table = FeatureTable(
@@ -221,7 +222,10 @@ def measure(setting, workers, stack):
     warm = replace(setting, epochs=1)
     run_plain(warm, arrays, labels, 0, 0)
     run_ours(warm, table, labels, [(0, 0)], workers=0)
+    end = time.monotonic() + 60 * minutes
     for place, (fold, seed) in enumerate(jobs):
+        if place >= LEAST and time.monotonic() > end:
+            break
         order = list(times) if place % 2 else list(reversed(times))  # a busy machine slows both
         for name in order:
             if name == ours:
@@ -230,6 +234,7 @@ def measure(setting, workers, stack):
                 found = run_plain(setting, arrays, labels, fold, seed)
             times[name].append(found[0])
             reached[name].append(found[1])
+    jobs = jobs[: len(times[ours])]
     more = {}
     if workers > 1:
         more[f"emofuse, {workers} processes"] = {"workers": workers}
@@ -291,10 +296,16 @@ def main():
     parser.add_argument("--model", nargs="+", choices=list(MODELS), default=["mlp", "fleser"])
     parser.add_argument("--frames", action="store_true", help="sequences alone")
     parser.add_argument("--stack", action="store_true", help="also as one batched computation")
+    parser.add_argument(
+        "--minutes", type=float, default=1e6, help="to take turns; the jobs done by then count"
+    )
     parser.add_argument("--epochs", type=int, help="of each training [10]")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    found = [measure(one, arguments.workers, arguments.stack) for one in settings(arguments)]
+    found = [
+        measure(one, arguments.workers, arguments.stack, arguments.minutes)
+        for one in settings(arguments)
+    ]
     if arguments.json:
         json.dump({"processors": os.cpu_count(), "results": found}, sys.stdout, indent=2)
         return
