@@ -85,7 +85,7 @@ class Whisper:
             self._folder, WhisperForConditionalGeneration, attn_implementation="eager"
         )
         settings = model.generation_config
-        if self._language is not None and not getattr(settings, "is_multilingual", True):
+        if self._language is not None and not getattr(settings, "lang_to_id", None):
             raise OptionError(f"{self.name} knows English alone: leave the language out")
         if getattr(settings, "alignment_heads", None) is None:
             layers = int(model.config.decoder_layers)
@@ -99,7 +99,7 @@ class Whisper:
         given = self._features(
             wave, sampling_rate=HEARING_RATE, return_tensors="pt", return_attention_mask=True
         )
-        multilingual = bool(getattr(self._model.generation_config, "is_multilingual", False))
+        multilingual = bool(getattr(self._model.generation_config, "lang_to_id", None))
         features = given.input_features.to(self._device)
         chosen: dict[str, Any] = {}
         language = "en"
