@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,19 @@ def test_silero_says_what_it_needs(monkeypatch):
         find_silero()
     with pytest.raises(OptionError, match="hears 16000 Hz"):
         SileroDetector(8000)
+
+
+@pytest.mark.skipif(
+    find_spec("silero_vad") is None or "EMOFUSE_ASSETS" not in os.environ,
+    reason="silero-vad or EMOFUSE_ASSETS is not there",
+)
+def test_silero_hears_real_speech():
+    folder = Path(os.environ["EMOFUSE_ASSETS"]) / "data" / "ravdess" / "Actor_01"
+    wave = read_audio(sorted(folder.glob("*.flac"))[0])
+    whole = SileroDetector(RATE)
+    frames = np.concatenate([whole.feed(wave), whole.finish()])
+    inside = np.flatnonzero(frames) * whole.hop
+    assert 0.5 < inside[0] < 1.5 < inside[-1] < 3.2
+    parts = SileroDetector(RATE)
+    pieces = [parts.feed(wave[n : n + 777]) for n in range(0, len(wave), 777)]
+    np.testing.assert_array_equal(np.concatenate([*pieces, parts.finish()]), frames)
