@@ -32,6 +32,7 @@ VERBS = (
     "compare",
     "explain",
     "predict",
+    "listen",
     "demo",
 )
 """Every verb, in the order of work; ``cli/<verb>_.py`` holds ``register(app)``."""

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emofuse.cli.console import print_table, progress_bar, say
+from emofuse.cli.timeline import write_timeline_of
 from emofuse.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
     from emofuse.manifest import Modality
     from emofuse.recognition.recognizer import Recognition, Recognizer
+    from emofuse.recognition.transcribe import Transcriber
 
 EXAMPLE = (
     "Example: emofuse predict call.wav --model runs/fusion --text 'you are late again'. "
@@ -42,9 +44,14 @@ def predict(
     model: Annotated[Path, typer.Option("--model", "-m", help="A run or a bundle.")],
     text: Annotated[str | None, typer.Option(help="What is said; alone, or with one file.")] = None,
     text_file: Annotated[Path | None, typer.Option(help="A file that holds the text.")] = None,
-    form: Annotated[str, typer.Option("--format", help="table, json (a line each) or csv.")] = (
-        "table"
-    ),
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="table, json (a line each) or csv; of a timeline json, csv, srt, vtt, rttm, "
+            "audacity or html.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     as_list: Annotated[
         bool, typer.Option("--list", help="Every input is a list, whatever its name.")
@@ -61,6 +68,29 @@ def predict(
         str | None, typer.Option(help="Calibrate as for speech of this corpus of the bundle.")
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="A bad utterance is fatal.")] = False,
+    channels: Annotated[str, typer.Option(help="mix, or each: one answer a channel.")] = "mix",
+    transcribe: Annotated[
+        str | None, typer.Option(help="A Whisper model that hears the words: folder or hub name.")
+    ] = None,
+    asr: Annotated[
+        str, typer.Option("--asr", help="auto, transformers or faster-whisper.")
+    ] = "auto",
+    language: Annotated[
+        str | None, typer.Option(help="What is spoken, where Whisper shall not find out.")
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Cut one long recording into segments.")
+    ] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="File of the timeline.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="KEY=VALUE of the timeline, such as window=4."),
+    ] = None,
+    turns: Annotated[
+        Path | None, typer.Option(help="Who speaks when (RTTM), for the timeline.")
+    ] = None,
 ) -> None:
     """Recognise emotions with a trained model, with or without text.
 
@@ -70,21 +100,61 @@ def predict(
     from emofuse.recognition.output import check_format
     from emofuse.recognition.recognizer import Recognizer
 
-    form = check_format("json" if as_json else form)
+    ears = _ears(transcribe, asr, language, device)
+    if timeline:
+        names = (_one(inputs or [], text, text_file), "json" if as_json else form or "json")
+        found = Recognizer.load(
+            model, device, _encoders(encoder or []), raw=raw, corpus=corpus, transcriber=ears
+        )
+        write_timeline_of(
+            found,
+            *names,
+            channels=channels,
+            settings=settings or [],
+            turns=turns,
+            output=output,
+        )
+        return
+    if output or settings or turns:
+        raise OptionError("--output, --set and --turns go with --timeline")
+    form = check_format("json" if as_json else form or "table")
     queries = find_queries(
         inputs or [], _text(text, text_file), as_list=as_list, stdin=_standard_input, note=say
     )
-    recognizer = Recognizer.load(model, device, _encoders(encoder or []), raw=raw, corpus=corpus)
+    recognizer = Recognizer.load(
+        model, device, _encoders(encoder or []), raw=raw, corpus=corpus, transcriber=ears
+    )
     write = _writer(form, recognizer)
     failed = 0
     with progress_bar() as progress:
-        for answers in _batches(recognizer.recognise_each(queries, progress, strict=strict)):
+        for answers in _batches(
+            recognizer.recognise_each(queries, progress, strict=strict, channels=channels)
+        ):
             write(answers)
             failed += sum(answer.error is not None for answer in answers)
             _remark(answers, recognizer)
     if failed:
         say(f"{failed} of {len(queries)} could not be recognised")
         raise typer.Exit(1)
+
+
+def _ears(name: str | None, backend: str, language: str | None, device: str) -> Transcriber | None:
+    if name is None:
+        if backend != "auto" or language is not None:
+            raise OptionError("--asr and --language go with --transcribe MODEL")
+        return None
+    from emofuse.recognition.loading import check_device
+    from emofuse.recognition.transcribe import load_transcriber
+
+    return load_transcriber(name, backend, device=check_device(device), language=language)
+
+
+def _one(inputs: list[str], text: str | None, text_file: Path | None) -> str:
+    if text is not None or text_file is not None:
+        raise OptionError("a timeline hears its words itself (--transcribe): leave the text out")
+    if len(inputs) != 1:
+        raise OptionError(f"a timeline is of one recording, not of {len(inputs)}")
+    return inputs[0]
 
 
 def _text(text: str | None, text_file: Path | None) -> str | None:

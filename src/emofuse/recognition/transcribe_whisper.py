@@ -31,6 +31,8 @@ __all__ = ["Whisper"]
 FloatArray = NDArray[np.float32]
 FRAME = 0.02  # seconds of one encoder frame, the grid of word times
 LEAST = 400  # samples; less is nothing to hear
+TOKENS_A_SECOND = 12  # fast speech has about 6
+PROMPT = 8  # tokens kept free for what comes before the words
 ADVICE = "give --transcribe the folder of a Whisper model, or a hub name where the hub is reachable"
 
 
@@ -83,7 +85,7 @@ class Whisper:
             self._folder, WhisperForConditionalGeneration, attn_implementation="eager"
         )
         settings = model.generation_config
-        if self._language is not None and not getattr(settings, "is_multilingual", True):
+        if self._language is not None and not getattr(settings, "lang_to_id", None):
             raise OptionError(f"{self.name} knows English alone: leave the language out")
         if getattr(settings, "alignment_heads", None) is None:
             layers = int(model.config.decoder_layers)
@@ -97,7 +99,7 @@ class Whisper:
         given = self._features(
             wave, sampling_rate=HEARING_RATE, return_tensors="pt", return_attention_mask=True
         )
-        multilingual = bool(getattr(self._model.generation_config, "is_multilingual", False))
+        multilingual = bool(getattr(self._model.generation_config, "lang_to_id", None))
         features = given.input_features.to(self._device)
         chosen: dict[str, Any] = {}
         language = "en"
@@ -112,6 +114,7 @@ class Whisper:
                 output_scores=True,
                 return_token_timestamps=True,
                 num_frames=frames,
+                max_new_tokens=self._most(len(wave) / HEARING_RATE),
                 do_sample=False,
                 num_beams=1,
                 **chosen,
@@ -123,6 +126,11 @@ class Whisper:
             text=text, words=tuple(words), language=language, confidence=mean, model=self.name
         )
 
+    def _most(self, seconds: float) -> int:
+        """Tokens that a clip may have: more than anybody says, so that a loop ends."""
+        room = int(self._model.config.max_target_positions) - PROMPT
+        return min(room, round(24 + TOKENS_A_SECOND * seconds))
+
     def _detect(self, features: torch.Tensor) -> str:
         token = int(self._model.detect_language(input_features=features)[0])
         table: dict[str, int] = self._model.generation_config.lang_to_id
@@ -130,9 +138,9 @@ class Whisper:
         return names.get(token, "en")
 
     def _words(self, found: Any, seconds: float) -> list[Word]:
-        ids = found.sequences[0].tolist()
-        scores = [torch.log_softmax(one[0].float(), dim=-1) for one in found.scores]
-        times = found.token_timestamps[0].tolist()
+        ids = found["sequences"][0].tolist()
+        scores = [torch.log_softmax(one[0].float(), dim=-1) for one in found["scores"]]
+        times = found["token_timestamps"][0].tolist()
         first = len(ids) - len(scores)
         special = set(self._tokenizer.all_special_ids)
         words: list[tuple[list[int], list[int]]] = []  # places and ids of the tokens of each word
