@@ -44,7 +44,10 @@ def _ledger_records() -> list[dict[str, object]]:
 
     from emofuse.catalogue import ledger
 
-    return [{"name": name, "provenance": asdict(one)} for name, one in ledger()]
+    return [
+        {"name": name, "about": f"weights known by name: {one.source}", "provenance": asdict(one)}
+        for name, one in ledger()
+    ]
 
 
 def _ledger_table() -> None:

@@ -224,7 +224,8 @@ class Fit:
     def judge(self, part: Part) -> Recognised:
         """Give logits, weights and the loss of items of train or dev."""
         targets = _to(part.targets, self.device)
-        return recognise(share_model(self.model), self.feeder(part.rows), self.objective, targets)
+        feeder = self.feeder(part.rows) if part is not self.dev else self.dev_feeder
+        return recognise(share_model(self.model), feeder, self.objective, targets)
 
     def learnt(self) -> dict[str, dict[str, Tensor]]:
         """Give modality -> weights of its encoder that were learned; after `run`."""
