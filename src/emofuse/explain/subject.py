@@ -18,7 +18,6 @@ from emofuse.encoders.build import IMPORTED, load_encoder
 from emofuse.encoders.contract import Encoder, EncoderSpec
 from emofuse.errors import FeatureError, OptionError, WorkError, nearest_hint, shorten
 from emofuse.evaluation.predictions import PROBABILITY
-from emofuse.explain.learned import fold_specs
 from emofuse.explain.panel import NotApplicable
 from emofuse.features.encode import load_table
 from emofuse.features.store import FeatureStore
@@ -29,6 +28,7 @@ from emofuse.models.contract import Batch, EmotionOutput, FusionModel, ModelSpec
 from emofuse.progress import Progress, silent
 from emofuse.protocols.contract import Fold
 from emofuse.training.jobs import Job, make_jobs
+from emofuse.training.learned import fold_specs
 from emofuse.training.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -67,7 +67,7 @@ def evaluate_again(folder: Path, progress: Progress = silent) -> Evaluated:
         run = open_run(folder, progress)
         exams = run.exams()
         known = run.opened(exams, "evaluate: the run's own test parts")
-        frame = _ask(run, exams, run.data.table, known, progress)
+        frame = _ask(run, exams, run.data.manifest, run.data.table, known, progress=progress)
         classes = run.scheme.classes
         stored, _ = read_predictions(folder / "predictions.parquet")
         worst = _difference(stored, frame, classes)
@@ -156,7 +156,7 @@ def evaluate_on(
         exams = tuple(Exam(job, ids) for job in jobs)
         record_opening(folder, f"evaluate on {manifest.name} ({models})", len(ids))
         known = {one: judged[one] for one in ids}
-        frame = _ask(run, exams, table, known, progress)
+        frame = _ask(run, exams, judged, table, known, progress=progress)
         place = folder / "evaluations" / slug
         notes = _notes(seen, listed, judged, ids, jobs)
         metrics = _write(run, place, frame, seen, exams=exams, notes=notes)
@@ -185,17 +185,16 @@ def _notes(
 def _ask(
     run: OpenedRun,
     exams: Sequence[Exam],
+    manifest: Manifest,
     table: FeatureTable,
     known: Mapping[str, Any],
+    *,
     progress: Progress,
 ) -> pd.DataFrame:
     frames = []
     for done, exam in enumerate(exams, start=1):
-        rows = table.rows(exam.ids)
-        parts = {name: part.take(rows) for name, part in table.modalities.items()}
-        seen = answer(
-            load_model(run, exam.job), FeatureTable(exam.ids, parts, table.encoders), run.device
-        )
+        own = run.table_of(exam, manifest, table, progress)
+        seen = answer(load_model(run, exam.job), own, run.device)
         people = [known[name] for name in exam.ids]
         frames.append(answers_frame(run, exam, people, seen))
         progress(ProgressEvent("evaluate", done, len(exams), "models"))

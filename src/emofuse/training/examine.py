@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import pandas as pd
 import torch
 
 from emofuse.augment.policy import AugmentOptions
+from emofuse.encoders.contract import EncoderSpec
 from emofuse.errors import TrainingError, WorkError
 from emofuse.evaluation.openings import record_opening
 from emofuse.evaluation.rules import AnswerRules
 from emofuse.features.table import FeatureTable
 from emofuse.labels import LabelScheme
-from emofuse.manifest import Utterance
+from emofuse.manifest import Manifest, Modality, Utterance
 from emofuse.models.build import build_model
 from emofuse.models.contract import FusionModel, ModelSpec
 from emofuse.progress import Progress, silent
@@ -27,6 +29,7 @@ from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.feeder import Feeder
 from emofuse.training.jobs import Job, make_jobs
 from emofuse.training.judge import Recognised, recognise
+from emofuse.training.learned import learned_table, own_encoders
 from emofuse.training.recipe import Recipe, load_recipe
 from emofuse.training.scores import calibrated_columns
 
@@ -86,6 +89,40 @@ class OpenedRun:
         named = self.metrics.get("best", {}).get("job")
         return next((job for job in self.jobs if job.folder.name == named), self.jobs[0])
 
+    @property
+    def learned(self) -> bool:
+        """Whether encoders learned along, so that each fold or training has its own."""
+        return any(stage.kind != "features" for stage in self.recipe.trainer.stages)
+
+    @contextmanager
+    def encoders(self, job: Job) -> Iterator[Mapping[Modality, EncoderSpec]]:
+        """Give the encoders behind a model; fine-tuned ones are there while the block lasts."""
+        if not self.learned:
+            yield self.recipe.encoders
+            return
+        with own_encoders(self.recipe, job, self.folder, self.scheme.classes) as specs:
+            yield specs
+
+    def table_of(
+        self, exam: Exam, manifest: Manifest, table: FeatureTable, progress: Progress = silent
+    ) -> FeatureTable:
+        """Give the features that an exam's model reads, a row an utterance, in the exam's order.
+
+        Args:
+            exam: model and utterances.
+            manifest: of the utterances.
+            table: their features by the recipe's encoders.
+            progress: told of encoding.
+        """
+        rows = table.rows(exam.ids)
+        parts = {name: part.take(rows) for name, part in table.modalities.items()}
+        found = FeatureTable(exam.ids, parts, table.encoders)
+        if not self.learned:
+            return found
+        chosen = manifest.select(exam.ids)
+        with self.encoders(exam.job) as specs:
+            return learned_table(self.recipe, specs, chosen, found, progress, device=self.device)
+
     def exams(self) -> tuple[Exam, ...]:
         """Ask every model about its own fold's test part."""
         return tuple(Exam(job, job.fold.test) for job in self.jobs)
@@ -105,7 +142,7 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
         progress: told of encoding, where the store lacks something.
 
     Raises:
-        WorkError: no run there, one that is not finished, or one whose encoders learned.
+        WorkError: no run there, or one that is not finished.
         TrainingError: the manifest or the features are not those it was trained on.
     """
     if not (folder / "recipe.yaml").is_file():
@@ -115,7 +152,6 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
             f"{folder} is not finished; finish it with the same 'emofuse train' command"
         )
     recipe = load_recipe(folder / "recipe.yaml")
-    _refuse_learned(recipe, folder)
     folds = _folds(folder / "folds.json")
     note, metrics = read_json(folder / "data.json"), read_json(folder / "metrics.json")
     plain = recipe.model_copy(update={"augment": AugmentOptions()})
@@ -129,16 +165,6 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
     jobs = tuple(make_jobs(data.folds, recipe.seeds, folder / "jobs"))
     rules = _rules(folder / "calibration.json")
     return OpenedRun(folder, recipe, data, jobs, metrics, note, rules)
-
-
-def _refuse_learned(recipe: Recipe, folder: Path) -> None:
-    """Say what cannot be asked again: every fold of such a run has encoders of its own."""
-    kinds = sorted({stage.kind for stage in recipe.trainer.stages} & {"adapt", "finetune"})
-    if kinds:
-        raise WorkError(
-            f"the encoders of {folder} learned in its stages ({', '.join(kinds)}), one for each "
-            "fold; evaluate knows runs over fixed encoders alone"
-        )
 
 
 def _folds(path: Path) -> tuple[Fold, ...]:

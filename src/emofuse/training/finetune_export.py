@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from emofuse import __version__
@@ -101,7 +102,9 @@ def export_encoder(
         for file in sorted(base.path.glob(pattern)):
             if file.name != CONFIG:
                 _copy(file, folder / file.name)
-    model = read_model(base)
+    with torch.random.fork_rng(devices=()):  # parts that the folder lacks and nobody uses are drawn
+        torch.manual_seed(0)
+        model = read_model(base)
     state = {name: one.contiguous().clone() for name, one in model.state_dict().items()}
     for name, value in (learnt or {}).items():
         state[name] = value.to(state[name].dtype)

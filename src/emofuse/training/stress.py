@@ -16,7 +16,7 @@ from emofuse.augment.sources import Sources
 from emofuse.augment.stress import Condition, StressOptions, conditions_of
 from emofuse.augment.stress_draw import StressDraw, Surroundings, draw_stress
 from emofuse.encoders.build import IMPORTED, load_encoder
-from emofuse.encoders.contract import Encoder
+from emofuse.encoders.contract import Encoder, EncoderSpec
 from emofuse.errors import OptionError
 from emofuse.evaluation.predictions import read_predictions, write_predictions
 from emofuse.evaluation.stress_plot import stress_png, stress_svg
@@ -70,9 +70,20 @@ class _Stress:
         self.sources = Sources(options.noise.folder, options.responses, run.data.manifest.root)
         self.around = {exam.job.fold.name: self._surroundings(exam) for exam in self.exams}
         self.store = FeatureStore(Path(run.recipe.data.store))
-        self.models = sha256_text(
-            " ".join(sha256_file(exam.job.folder / "model.safetensors") for exam in self.exams)
-        )
+        manifest, table = run.data.manifest, run.data.table
+        self.tables = {
+            exam.job.folder.name: run.table_of(exam, manifest, table, progress)
+            for exam in self.exams
+        }
+        hashes = [sha256_file(exam.job.folder / "model.safetensors") for exam in self.exams]
+        if run.learned:
+            hashes += [
+                str(one["revision"])
+                for own in self.tables.values()
+                for one in own.encoders.values()
+                if "revision" in one
+            ]
+        self.models = sha256_text(" ".join(hashes))
         self.encoders: dict[Modality, Encoder] = {}
         self.notes: list[str] = []
 
@@ -90,7 +101,7 @@ class _Stress:
         wanted, skipped = self._applicable()
         why = f"evaluate --stress: {len(wanted)} conditions"
         known = self.run_.opened(self.exams, why)
-        clean = self._ask(known, None, None)
+        clean = self._ask(known, None, {})
         classes = self.run_.scheme.classes
         write_predictions(self.folder / "predictions-clean.parquet", clean, classes)
         stressed: list[tuple[Condition, pd.DataFrame, str]] = []
@@ -179,34 +190,53 @@ class _Stress:
         family: Sequence[Condition],
         open_still: Sequence[Condition],
         drawn: Mapping[str, Mapping[Place, StressDraw]],
-    ) -> Stressed | None:
-        """Encode a family, always whole: its levels are one batch."""
+    ) -> dict[str, Stressed]:
+        """Encode a family, always whole: its levels are one batch. Job's folder -> features."""
         modality = family[0].modality
         if not open_still or family[0].group == "missing":
-            return None
+            return {}
+        found: dict[str, Stressed] = {}
+        for exams in self._sharing(modality):
+            folds = {exam.job.fold.name for exam in exams}
+            pairs = [pair for one in family for pair in drawn[one.label].items()]
+            with self.run_.encoders(exams[0].job) as specs:
+                stressed = stress_features(
+                    [(place, draw) for place, draw in pairs if place[0] in folds],
+                    self.run_.data.manifest,
+                    self._encoder(modality, specs[modality]),
+                    self.store,
+                    sources=self.sources,
+                    progress=self.progress,
+                    stage=f"stress {family[0].family}",
+                )
+            found |= dict.fromkeys((exam.job.folder.name for exam in exams), stressed)
+        return found
+
+    def _sharing(self, modality: Modality) -> list[list[Exam]]:
+        """Group exams by the encoder of a modality: all of a run, those of a fold, or each."""
+        groups: dict[str, list[Exam]] = {}
+        for exam in self.exams:
+            described = self.tables[exam.job.folder.name].encoders.get(modality, {})
+            groups.setdefault(str(described.get("revision")), []).append(exam)
+        return list(groups.values())
+
+    def _encoder(self, modality: Modality, spec: EncoderSpec) -> Encoder:
+        if spec != self.run_.recipe.encoders[modality]:  # a fold's own: none is kept in memory
+            return load_encoder(modality, spec, self.run_.device)
         if modality not in self.encoders:
-            spec = self.run_.recipe.encoders[modality]
             self.encoders[modality] = load_encoder(modality, spec, self.run_.device)
-        return stress_features(
-            [pair for one in family for pair in drawn[one.label].items()],
-            self.run_.data.manifest,
-            self.encoders[modality],
-            self.store,
-            sources=self.sources,
-            progress=self.progress,
-            stage=f"stress {family[0].family}",
-        )
+        return self.encoders[modality]
 
     def _judge(
         self,
         condition: Condition,
         known: Mapping[str, Utterance],
         drawn: Mapping[Place, StressDraw],
-        stressed: Stressed | None,
+        stressed: Mapping[str, Stressed],
         digest: str,
     ) -> None:
         frame = self._ask(known, condition, stressed)
-        bad = {} if stressed is None else stressed.failed
+        bad = {place: why for one in stressed.values() for place, why in one.failed.items()}
         failed = {name: why for (_, name, label), why in bad.items() if label == condition.label}
         write_text(
             self.folder / "draws" / f"{condition.slug}.jsonl",
@@ -223,20 +253,21 @@ class _Stress:
         self,
         known: Mapping[str, Utterance],
         condition: Condition | None,
-        stressed: Stressed | None,
+        features: Mapping[str, Stressed],
     ) -> pd.DataFrame:
         """Ask every model about its test part, undisturbed or under a condition."""
         label = "" if condition is None else condition.label
         missing = condition is not None and condition.group == "missing"
         hidden = condition.modality if condition is not None and missing else None
-        failed = {} if stressed is None else stressed.failed
         frames = []
         for exam in self.exams:
+            stressed = features.get(exam.job.folder.name)
+            failed = {} if stressed is None else stressed.failed
             places = [(exam.job.fold.name, name, label) for name in exam.ids]
             places = [place for place in places if place not in failed]
             if not places:
                 continue
-            table = stressed_table(self.run_.data.table, places, stressed, hidden)
+            table = stressed_table(self.tables[exam.job.folder.name], places, stressed, hidden)
             table, places = _with_features(table, places)
             seen = answer(load_model(self.run_, exam.job), table, self.run_.device)
             people = [known[name] for _, name, _ in places]
