@@ -27,7 +27,7 @@ from emofuse.features.encode import load_table
 from emofuse.features.store import FeatureStore
 from emofuse.losses.contract import Targets
 from emofuse.manifest import Manifest, Utterance
-from emofuse.training.finetune_data import RawItems
+from emofuse.training.finetuning.data import RawItems
 from emofuse.training.fit import Blueprint
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part

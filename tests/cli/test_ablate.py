@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from emofuse.errors import OptionError
-from emofuse.training.ablate import plan_rows
+from emofuse.training.ablation.ablate import plan_rows
 from emofuse.training.recipe import load_recipe
 
 RECIPE = {

@@ -6,9 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from emofuse.training.search_draw import Verdicts, distributions, draw, quiet_optuna
-from emofuse.training.search_options import SearchOptions
-from emofuse.training.search_table import importances, study_found
+from emofuse.training.searching.draw import Verdicts, distributions, draw, quiet_optuna
+from emofuse.training.searching.options import SearchOptions
+from emofuse.training.searching.table import importances, study_found
 
 SPACE = {
     "x": "0.0..1.0",

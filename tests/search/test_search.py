@@ -15,15 +15,15 @@ from emofuse.errors import OptionError, TrainingError, UsageError
 from emofuse.evaluation.openings import count_openings
 from emofuse.evaluation.runs import read_run
 from emofuse.training.recipe import load_recipe
-from emofuse.training.search import search
-from emofuse.training.search_bench import Bench, blueprint_of
-from emofuse.training.search_options import SearchOptions
-from emofuse.training.search_work import SETTINGS, work
+from emofuse.training.searching.bench import Bench, blueprint_of
+from emofuse.training.searching.options import SearchOptions
+from emofuse.training.searching.search import search
+from emofuse.training.searching.work import SETTINGS, work
 from emofuse.training.trainer import Trainer
 
 SPACE = {"trainer.learning_rate": "1e-3..1e-1:log", "model.normalise": [True, False]}
 COMMAND = (
-    "import sys; from pathlib import Path; from emofuse.training.search_work import work; "
+    "import sys; from pathlib import Path; from emofuse.training.searching.work import work; "
     "work(Path(sys.argv[1]))"
 )
 

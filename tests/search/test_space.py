@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from emofuse.errors import OptionError, UsageError
-from emofuse.training.search_options import SearchOptions, load_search
-from emofuse.training.search_space import (
+from emofuse.training.searching.options import SearchOptions, load_search
+from emofuse.training.searching.space import (
     check_space,
     overrides_of,
     parse_range,

@@ -14,8 +14,8 @@ from emofuse.evaluation.predictions import read_predictions
 from emofuse.evaluation.report import read_report
 from emofuse.manifest import Manifest
 from emofuse.storage import read_json
+from emofuse.training.again.evaluate import evaluate_again, evaluate_on
 from emofuse.training.checkpoint import load_state, save_state
-from emofuse.training.evaluate import evaluate_again, evaluate_on
 
 from .conftest import make_corpus
 

@@ -45,7 +45,7 @@ def test_table_and_json_of_stress_tell_the_same(run):
 
 
 def test_stress_alone_means_every_kind(run, monkeypatch):
-    from emofuse.training import stress
+    from emofuse.training.again import stress
 
     asked = []
 

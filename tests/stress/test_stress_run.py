@@ -15,8 +15,8 @@ from emofuse.evaluation.openings import count_openings
 from emofuse.evaluation.predictions import read_predictions
 from emofuse.evaluation.stress_table import read_stress, stress_table
 from emofuse.storage import read_json
-from emofuse.training import stress as module
-from emofuse.training.stress import stress_run
+from emofuse.training.again import stress as module
+from emofuse.training.again.stress import stress_run
 
 SMALL = StressOptions.parse(
     {
@@ -132,7 +132,7 @@ def test_missing_is_absent_and_not_zeros(run, toy, answers):
 
 def test_an_utterance_that_cannot_be_heard_is_left_out_on_both_sides(run, monkeypatch):
     from emofuse.errors import MediaError
-    from emofuse.training import stress_features
+    from emofuse.training.again import stress_features
 
     hear = stress_features._hear
 

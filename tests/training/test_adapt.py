@@ -25,10 +25,10 @@ from emofuse.errors import (
     UsageError,
 )
 from emofuse.manifest import Manifest, Utterance
-from emofuse.training.adapt import adapt
-from emofuse.training.adapt_data import crop, drop_words
-from emofuse.training.adapt_network import SpeechAdapting, TextAdapting
-from emofuse.training.adapt_options import AdaptOptions
+from emofuse.training.adaptation.adapt import adapt
+from emofuse.training.adaptation.data import crop, drop_words
+from emofuse.training.adaptation.network import SpeechAdapting, TextAdapting
+from emofuse.training.adaptation.options import AdaptOptions
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
 

@@ -17,8 +17,8 @@ from emofuse.features.encode import load_table
 from emofuse.features.store import FeatureStore
 from emofuse.labels import LabelScheme
 from emofuse.training.ema import Average
-from emofuse.training.finetune import Finetuning, WaveShelf
-from emofuse.training.finetune_data import Clip, RawItems, Waves
+from emofuse.training.finetuning.data import Clip, RawItems, Waves
+from emofuse.training.finetuning.stage import Finetuning, WaveShelf
 from emofuse.training.fit import Blueprint, Fit
 from emofuse.training.options import StageOptions, TrainerOptions
 from emofuse.training.parts import Part, group_numbers, make_targets
@@ -431,7 +431,7 @@ def test_waveforms_are_read_once_and_held_without_loss(tmp_path, monkeypatch):
         None,
         Clip(tmp_path / "b.wav", 0.1, 0.2, 0.1),
     ]
-    import emofuse.training.finetune_data as module
+    import emofuse.training.finetuning.data as module
 
     reads = []
     real = module.read_audio

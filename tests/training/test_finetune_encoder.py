@@ -14,11 +14,11 @@ from emofuse.encoders.build import load_encoder
 from emofuse.encoders.contract import EncoderSpec, Item
 from emofuse.encoders.pooling import pool, thin
 from emofuse.errors import MissingExtraError, OptionError
-from emofuse.training.finetune_backbone import open_backbone
-from emofuse.training.finetune_encoder import LearningEncoder
-from emofuse.training.finetune_lora import require_peft
-from emofuse.training.finetune_options import LoraOptions
-from emofuse.training.finetune_pooling import pool_frames, thin_frames
+from emofuse.training.finetuning.backbone import open_backbone
+from emofuse.training.finetuning.encoder import LearningEncoder
+from emofuse.training.finetuning.lora import require_peft
+from emofuse.training.finetuning.options import LoraOptions
+from emofuse.training.finetuning.pooling import pool_frames, thin_frames
 
 TEXTS = ("i am so happy !", "you are not", "it is sad . it is", "so")
 

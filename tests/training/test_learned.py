@@ -12,10 +12,10 @@ from emofuse.errors import WorkError
 from emofuse.evaluation.predictions import read_predictions
 from emofuse.manifest import Manifest
 from emofuse.training import stress as module
-from emofuse.training.evaluate import evaluate_again, evaluate_on
+from emofuse.training.again.evaluate import evaluate_again, evaluate_on
+from emofuse.training.again.stress import stress_run
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
-from emofuse.training.stress import stress_run
 
 HEAD = {"name": "head", "epochs": 1}
 TUNE = {"name": "tune", "kind": "finetune", "epochs": 1, "freeze_layers": 1, "learning_rate": 1e-2}

@@ -17,7 +17,7 @@ from emofuse.training.jobs import Job
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parallel import Task, run_tasks
 from emofuse.training.parts import Part
-from emofuse.training.stack_noise import Layout, draw_noise
+from emofuse.training.stacking.noise import Layout, draw_noise
 
 CLASSES = ("anger", "happiness", "sadness")
 BOTH = {"audio": 10, "text": 6}
@@ -235,7 +235,7 @@ def test_an_accelerator_stacks_unasked_with_the_same_numbers(tmp_path):
 
 
 def test_memory_that_runs_out_halves_the_stack(tmp_path, monkeypatch):
-    from emofuse.training import stack_plan
+    from emofuse.training.stacking import plan as stack_plan
 
     real, sizes = stack_plan.Stack, []
 

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from emofuse.cluster.engine import Engine
-from emofuse.training.transfer import transfer
-from emofuse.training.transfer_recipe import load_transfer
+from emofuse.training.transferring.recipe import load_transfer
+from emofuse.training.transferring.transfer import transfer
 
 
 @pytest.mark.slow

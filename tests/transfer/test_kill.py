@@ -12,8 +12,8 @@ import time
 import pytest
 import yaml
 
-from emofuse.training.transfer import transfer
-from emofuse.training.transfer_recipe import load_transfer
+from emofuse.training.transferring.recipe import load_transfer
+from emofuse.training.transferring.transfer import transfer
 
 COMMAND = "from emofuse.cli.app import main; main()"
 

@@ -9,7 +9,7 @@ import pytest
 from tests.transfer.toys import utterances
 
 from emofuse.errors import OptionError
-from emofuse.training.transfer_shots import Shots, cut_shots, draw_shots
+from emofuse.training.transferring.shots import Shots, cut_shots, draw_shots
 
 
 def draw(text, seed=0, pool=None):

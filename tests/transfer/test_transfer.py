@@ -19,11 +19,11 @@ from emofuse.evaluation.runs import read_run
 from emofuse.evaluation.summary import summarise
 from emofuse.evaluation.transfer_table import Matrix
 from emofuse.manifest import Manifest
-from emofuse.training.transfer import transfer
-from emofuse.training.transfer_cells import Cell, transfer_cells
-from emofuse.training.transfer_data import set_up, standardised
-from emofuse.training.transfer_recipe import TransferRecipe, load_transfer
-from emofuse.training.transfer_run import run_cell
+from emofuse.training.transferring.cells import Cell, transfer_cells
+from emofuse.training.transferring.data import set_up, standardised
+from emofuse.training.transferring.recipe import TransferRecipe, load_transfer
+from emofuse.training.transferring.run import run_cell
+from emofuse.training.transferring.transfer import transfer
 
 
 def parse(data, **changes):
@@ -230,7 +230,7 @@ def test_unlabelled_target_data_only_where_the_method_says_so(recipe_data, tmp_p
     data = replace(data, targets={"blue": (fold,)})
     for cell in transfer_cells(recipe):
         run_cell(cell, recipe, data, tmp_path / "true")
-    from emofuse.training.transfer_shots import Shots, draw_shots
+    from emofuse.training.transferring.shots import Shots, draw_shots
 
     shots = draw_shots(data.pool("blue", 0), Shots.parse("50%"), 0, f"blue\n{fold.name}")
     kept = {u.id for u in shots}
@@ -411,7 +411,7 @@ def test_an_alignment_needs_something_to_move(recipe_data, tmp_path):
 
 
 def test_a_contaminated_encoder_is_stamped(recipe_data, tmp_path, monkeypatch):
-    import emofuse.training.transfer_data as module
+    import emofuse.training.transferring.data as module
 
     real = module.gather
 

@@ -10,7 +10,7 @@ import typer
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
-    from emofuse.training.ablation_table import Ablation
+    from emofuse.training.ablation.table import Ablation
 
 EXAMPLE = (
     "Example: emofuse ablate fleser/iemocap data.manifest=iemocap.jsonl data.scheme=basic4 "
@@ -39,7 +39,7 @@ def ablate(
     Rows are ordinary runs in FOLDER/<row>; finished ones are kept. The table goes to
     FOLDER/ablation.md and ablation.json. Exit status 1: a row failed.
     """
-    from emofuse.training.ablate import ablate as run_rows
+    from emofuse.training.ablation.ablate import ablate as run_rows
 
     with progress_bar() as progress:
         found = run_rows(recipe, output, overrides or [], rows or [], progress)
@@ -54,7 +54,7 @@ def ablate(
 
 
 def _print(found: Ablation) -> None:
-    from emofuse.training.ablation_table import ablation_table
+    from emofuse.training.ablation.table import ablation_table
 
     table = ablation_table(found)
     heads, rows = table.columns[:-1], [row[:-1] for row in table.rows]

@@ -10,7 +10,7 @@ import typer
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
 
 if TYPE_CHECKING:
-    from emofuse.training.adapt import AdaptedEncoder
+    from emofuse.training.adaptation.adapt import AdaptedEncoder
 
 EXAMPLE = (
     "Example: emofuse adapt iemocap.jsonl --encoder facebook/hubert-base-ls960 --modality audio "
@@ -69,8 +69,8 @@ def adapt(
     from emofuse.errors import OptionError
     from emofuse.manifest import Manifest
     from emofuse.options import apply_overrides
-    from emofuse.training.adapt import adapt as run
-    from emofuse.training.adapt_options import AdaptOptions
+    from emofuse.training.adaptation.adapt import adapt as run
+    from emofuse.training.adaptation.options import AdaptOptions
 
     given: dict[str, Any] = {name: ctx.params[name] for name in ctx.params if name not in OWN}
     if protocol is not None:

@@ -97,7 +97,7 @@ def _sort(rest: list[str]) -> tuple[Path | None, list[str]]:
 def _plain(
     run: Path, manifest: Path | None, how: tuple[str, str, Path | None], as_json: bool
 ) -> None:
-    from emofuse.training.evaluate import evaluate_again, evaluate_on
+    from emofuse.training.again.evaluate import evaluate_again, evaluate_on
 
     name, models, root = how
     with progress_bar() as progress:
@@ -128,7 +128,7 @@ def _row(name: str, estimate: dict[str, Any]) -> tuple[str, ...]:
 
 def _stress(run: Path, text: str, changes: list[str], as_json: bool) -> None:
     from emofuse.evaluation.stress_table import stress_table
-    from emofuse.training.stress import stress_run
+    from emofuse.training.again.stress import stress_run
 
     options = _options(text, changes)
     with progress_bar() as progress:

@@ -12,7 +12,7 @@ from emofuse.cli.engine import Address, EngineName, Workers, make_engine
 
 if TYPE_CHECKING:
     from emofuse.evaluation.tables import Table
-    from emofuse.training.search_table import Found
+    from emofuse.training.searching.table import Found
 
 EXAMPLE = (
     "Example: emofuse search logmel-mlp data.manifest=emodb.jsonl data.scheme=emodb7 "
@@ -65,9 +65,9 @@ def search(
     recipe to FOLDER/best.yaml, ready for emofuse train.
     """
     from emofuse.training.recipe import recipe_mapping
-    from emofuse.training.search import search as run_search
-    from emofuse.training.search_options import load_search
-    from emofuse.training.search_space import split_overrides
+    from emofuse.training.searching.options import load_search
+    from emofuse.training.searching.search import search as run_search
+    from emofuse.training.searching.space import split_overrides
 
     given = list(arguments or [])
     file = Path(given.pop(0)) if given and _is_file(given[0]) else None
@@ -100,7 +100,7 @@ def _is_file(argument: str) -> bool:
 
 
 def _print(found: Found) -> None:
-    from emofuse.training.search_table import importance_table, trial_table
+    from emofuse.training.searching.table import importance_table, trial_table
 
     for study in found.studies:
         _draw(trial_table(found, study))

@@ -11,7 +11,7 @@ from emofuse.cli.console import emit_json, print_table, progress_bar, say
 from emofuse.cli.engine import Address, EngineName, Workers, make_engine
 
 if TYPE_CHECKING:
-    from emofuse.training.transfer import Transfer
+    from emofuse.training.transferring.transfer import Transfer
 
 EXAMPLE = (
     "Example: emofuse transfer open-corpora data.manifest=[emodb.jsonl,ravdess.jsonl] "
@@ -44,8 +44,8 @@ def transfer(
     transfer.json, transfer.md, transfer.tex and heatmap.png/.svg; each setting below settings/ is
     a run that report and compare take.
     """
-    from emofuse.training.transfer import transfer as run_matrix
-    from emofuse.training.transfer_recipe import load_transfer
+    from emofuse.training.transferring.recipe import load_transfer
+    from emofuse.training.transferring.transfer import transfer as run_matrix
 
     resolved = load_transfer(recipe, overrides or [])
     who = make_engine(engine, address, workers)

@@ -11,7 +11,7 @@ from emofuse.encoders.build import describe_encoder, load_encoder
 from emofuse.encoders.contract import EncoderSpec
 from emofuse.manifest import Modality
 from emofuse.training.data import RunData
-from emofuse.training.finetune_export import Seen, export_encoder
+from emofuse.training.finetuning.export import Seen, export_encoder
 from emofuse.training.fold_encoders import adapted_specs
 from emofuse.training.jobs import Job
 from emofuse.training.recipe import Recipe

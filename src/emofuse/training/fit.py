@@ -22,9 +22,9 @@ from emofuse.models.shared import share_model
 from emofuse.training.augmenting import training_feeder
 from emofuse.training.checkpoint import load_state, save_state, under
 from emofuse.training.feeder import Feeder
-from emofuse.training.finetune import Finetuning
-from emofuse.training.finetune_data import RawItems
-from emofuse.training.finetune_network import FinetuneNetwork, kept_state, put_state
+from emofuse.training.finetuning.data import RawItems
+from emofuse.training.finetuning.network import FinetuneNetwork, kept_state, put_state
+from emofuse.training.finetuning.stage import Finetuning
 from emofuse.training.judge import Recognised, better_is_higher, judge, recognise
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part

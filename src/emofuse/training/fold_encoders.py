@@ -17,13 +17,13 @@ from emofuse.features.table import FeatureTable
 from emofuse.manifest import Modality
 from emofuse.progress import Progress
 from emofuse.protocols.contract import Fold
-from emofuse.training.adapt import adapt
-from emofuse.training.adapt_network import AUDIO, TEXT, check_kind
-from emofuse.training.adapt_options import AdaptOptions
+from emofuse.training.adaptation.adapt import adapt
+from emofuse.training.adaptation.network import AUDIO, TEXT, check_kind
+from emofuse.training.adaptation.options import AdaptOptions
 from emofuse.training.data import RunData
-from emofuse.training.finetune import learning_modalities
-from emofuse.training.finetune_data import RawItems
-from emofuse.training.finetune_lora import require_peft
+from emofuse.training.finetuning.data import RawItems
+from emofuse.training.finetuning.lora import require_peft
+from emofuse.training.finetuning.stage import learning_modalities
 from emofuse.training.jobs import Job
 from emofuse.training.options import StageOptions
 from emofuse.training.recipe import Recipe

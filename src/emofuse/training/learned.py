@@ -14,8 +14,8 @@ from emofuse.features.store import FeatureStore
 from emofuse.features.table import FeatureTable, Ragged
 from emofuse.manifest import Manifest, Modality
 from emofuse.progress import Progress, silent
-from emofuse.training.finetune import learning_modalities
-from emofuse.training.finetune_export import Seen, export_encoder
+from emofuse.training.finetuning.export import Seen, export_encoder
+from emofuse.training.finetuning.stage import learning_modalities
 from emofuse.training.fold_encoders import adapted_specs
 from emofuse.training.jobs import Job
 from emofuse.training.recipe import Recipe

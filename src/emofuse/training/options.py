@@ -13,7 +13,7 @@ from emofuse.errors import nearest_hint
 from emofuse.manifest import Modality
 from emofuse.options import Options
 from emofuse.training.curriculum import CurriculumOptions
-from emofuse.training.finetune_options import AdaptMore, Frozen, Kind, LoraOptions, stage_mistake
+from emofuse.training.finetuning.options import AdaptMore, Frozen, Kind, LoraOptions, stage_mistake
 from emofuse.training.trackers import TRACKERS
 
 __all__ = ["Monitor", "SelectOptions", "StageOptions", "TrainerOptions"]

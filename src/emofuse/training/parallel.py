@@ -14,7 +14,7 @@ from emofuse.training.jobs import run_job
 from emofuse.training.options import TrainerOptions
 from emofuse.training.repeatable import threads
 from emofuse.training.schedule_jobs import Pace, most_processes, worth_starting
-from emofuse.training.stack_plan import train_stacked, wants_stack
+from emofuse.training.stacking.plan import train_stacked, wants_stack
 from emofuse.training.steppers import Row
 from emofuse.training.trainer import Trainer
 

@@ -15,7 +15,7 @@ from emofuse.protocols.audit import Audit, audit
 from emofuse.protocols.build import make_folds
 from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json, sha256_text, write_json, write_text
-from emofuse.training.adapted import check_adapted
+from emofuse.training.adaptation.adapted import check_adapted
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.distributed import main_first, take_place, together

@@ -23,7 +23,7 @@ from emofuse.training.checkpoint import under
 from emofuse.training.curriculum import draw_items, learned_classes
 from emofuse.training.ema import Average
 from emofuse.training.feeder import Feeder, hide_modalities
-from emofuse.training.finetune_network import rate_groups
+from emofuse.training.finetuning.network import rate_groups
 from emofuse.training.memory import cut, too_large
 from emofuse.training.mixing import Mixing
 from emofuse.training.optimisers import Optimisers

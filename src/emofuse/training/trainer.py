@@ -14,7 +14,7 @@ from emofuse.errors import FeatureError, OptionError
 from emofuse.features.table import FeatureTable
 from emofuse.models.contract import FusionModel
 from emofuse.models.shared import share_model
-from emofuse.training.finetune import Finetuning, Learnt, WaveShelf
+from emofuse.training.finetuning.stage import Finetuning, Learnt, WaveShelf
 from emofuse.training.fit import Blueprint, Fit
 from emofuse.training.judge import HeldOut, Recognised, recognise
 from emofuse.training.options import StageOptions, TrainerOptions

@@ -1,0 +1,1 @@
+"""The switch table of a recipe, row by row."""

@@ -1,0 +1,1 @@
+"""Encoders that learn on one fold's train part before anything else does."""

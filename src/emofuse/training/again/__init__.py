@@ -1,0 +1,1 @@
+"""A finished run looked at again: its own test, other manifests, stress."""

@@ -1,0 +1,1 @@
+"""Encoders and model that learn together, from raw audio and text."""

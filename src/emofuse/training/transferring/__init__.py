@@ -1,0 +1,1 @@
+"""From one corpus to another: shots, methods, the matrix of both."""
