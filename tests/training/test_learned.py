@@ -11,7 +11,7 @@ from emofuse.augment.stress import StressOptions
 from emofuse.errors import WorkError
 from emofuse.evaluation.predictions import read_predictions
 from emofuse.manifest import Manifest
-from emofuse.training import stress as module
+from emofuse.training.again import stress as module
 from emofuse.training.again.evaluate import evaluate_again, evaluate_on
 from emofuse.training.again.stress import stress_run
 from emofuse.training.recipe import parse_recipe
