@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from emofuse.errors import WorkError
 
 __all__ = [
     "atomic_path",
+    "lock_file",
     "read_json",
     "sha256_file",
     "sha256_text",
@@ -114,3 +116,20 @@ def sha256_file(path: Path) -> str:
 def sha256_text(text: str) -> str:
     """Hash a text (hexadecimal SHA-256 of its UTF-8 bytes)."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def lock_file(stream: IO[str]) -> None:
+    """Lock an open file for this process alone, until it is closed; never waits.
+
+    Raises:
+        OSError: another process holds the lock.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        stream.seek(0)
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -17,6 +17,8 @@ def _ask_again():
 
 def test_giving_memory_back_works_here():
     memory.give_back()
+    assert memory._trimmer() is memory._trimmer()
+    assert callable(memory._trimmer())
 
 
 def test_elsewhere_nothing_happens(monkeypatch):

@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from emofuse import __version__
 from emofuse.errors import EmofuseError, TrainingError, UsageError, shorten
 from emofuse.options import load_yaml
-from emofuse.storage import read_json, write_json, write_text
+from emofuse.storage import lock_file, read_json, write_json, write_text
 from emofuse.training.recipe import Recipe
 
 __all__ = ["RUNTIME_KEYS", "claim", "environment", "keep_or_compare", "locked"]
@@ -57,7 +56,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise UsageError(f"cannot use {folder} as a run directory: {reason}") from error
     with stream:
         try:
-            _lock(stream)
+            lock_file(stream)
         except OSError as error:
             raise TrainingError(
                 f"{folder} is in use by another emofuse process; wait for it or take another folder"
@@ -65,18 +64,6 @@ def locked(folder: Path) -> Iterator[None]:
         for left in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
         yield
-
-
-def _lock(stream: IO[str]) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def claim(folder: Path, recipe: Recipe) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 from pydantic import Field, field_validator, model_validator
 
 from emofuse.augment.policy import AugmentOptions
 from emofuse.encoders.contract import EncoderSpec
-from emofuse.errors import OptionError, UsageError, nearest_hint, shorten
+from emofuse.errors import EmofuseError, OptionError, UsageError, nearest_hint, shorten
 from emofuse.evaluation.rules import ScoreOptions
 from emofuse.features.augmented import check_augmentation
 from emofuse.features.store import DEFAULT_STORE
@@ -30,6 +30,7 @@ __all__ = [
     "Published",
     "Recipe",
     "load_recipe",
+    "parse_kind",
     "parse_recipe",
     "recipe_mapping",
 ]
@@ -196,6 +197,9 @@ def _named(value: Mapping[str, Any], what: str, legal: tuple[str, ...]) -> str:
     return name
 
 
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
 def load_recipe(path_or_name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe, apply ``key=value`` overrides, validate every part by its own type.
 
@@ -226,9 +230,18 @@ def parse_recipe(data: Any, where: str = "recipe") -> Recipe:
     Raises:
         OptionError: the first mistake, in one line that starts with ``where``.
     """
+    return parse_kind(Recipe, data, where)
+
+
+def parse_kind(kind: type[AnyRecipe], data: Any, where: str) -> AnyRecipe:
+    """Validate a recipe of some kind.
+
+    Raises:
+        OptionError: the first mistake, in one line that starts with ``where``.
+    """
     try:
-        return Recipe.parse(data, where)
-    except UsageError as error:
+        return kind.parse(data, where)
+    except EmofuseError as error:
         message = str(error)
         if message.startswith(where):
             raise

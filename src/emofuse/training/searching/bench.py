@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from emofuse.training.fit import Blueprint
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
 from emofuse.training.recipe import Recipe
+from emofuse.training.repeatable import threads
 from emofuse.training.selection import group_folds
 from emofuse.training.steppers import Row
 from emofuse.training.trainer import Trainer
@@ -154,7 +154,7 @@ class Bench:
         table = table.to(trainer.device)
         teller = _Teller(tell, options, by_epoch)
         found: dict[str, float] = {}
-        with _threads(options.threads):
+        with threads(options.threads):
             for place, cut in enumerate(cuts):
                 teller.begin(place)
                 score = _judge_one(trainer, table, cut, folder / str(place), teller.epoch)
@@ -252,13 +252,3 @@ def _inner(fold: Fold, whole: Part, inner: int) -> Iterator[tuple[str, Part, Par
     for number, place in enumerate(places):
         rest = everything[~torch.isin(everything, place)]
         yield f"{fold.name}, inner {number + 1}", whole.take(rest), whole.take(place)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from emofuse.errors import UsageError
+from emofuse.storage import lock_file
 
 __all__ = ["FileLock", "held"]
 
@@ -35,7 +35,7 @@ class FileLock:
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
         try:
-            _lock(stream)
+            lock_file(stream)
         except OSError:
             stream.close()
             return None
@@ -44,18 +44,6 @@ class FileLock:
     def release(self) -> None:
         """Let go of it."""
         self._stream.close()
-
-
-def _lock(stream: IO[str]) -> None:
-    if sys.platform == "win32":
-        import msvcrt
-
-        stream.seek(0)
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-    else:
-        import fcntl
-
-        fcntl.flock(stream.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

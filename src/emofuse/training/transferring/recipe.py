@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from emofuse.errors import EmofuseError, OptionError, UsageError, nearest_hint, shorten
+from emofuse.errors import OptionError, UsageError, nearest_hint, shorten
 from emofuse.options import apply_overrides, load_yaml, parse_yaml
 from emofuse.training.builtin import transfer_files
-from emofuse.training.recipe import Recipe
+from emofuse.training.recipe import Recipe, parse_kind
 from emofuse.training.transferring.methods import LABEL, MethodOptions, parse_method
 from emofuse.training.transferring.shots import Shots
 
@@ -153,13 +153,7 @@ def load_transfer(path_or_name: str | Path, overrides: Iterable[str] = ()) -> Tr
     """
     where = f"transfer recipe {path_or_name}"
     data = apply_overrides(_mapping(_read(path_or_name), where), overrides)
-    try:
-        return TransferRecipe.parse(data, where)
-    except EmofuseError as error:
-        message = str(error)
-        if message.startswith(where):
-            raise
-        raise OptionError(f"{where}: {message}") from error
+    return parse_kind(TransferRecipe, data, where)
 
 
 def _read(path_or_name: str | Path) -> Any:
