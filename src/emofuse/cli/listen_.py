@@ -30,7 +30,10 @@ def register(app: typer.Typer) -> None:
 
 def listen(
     *,
-    model: Annotated[Path, typer.Option("--model", "-m", help="A run or a bundle.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A run or a bundle; else the one that comes along."),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from emofuse.recognition.transcribe import Transcriber
 
 EXAMPLE = (
-    "Example: emofuse predict call.wav --model runs/fusion --text 'you are late again'. "
+    "Example: emofuse predict call.wav --text 'you are late again'. "
+    "Your own model: emofuse predict call.wav --model runs/fusion. "
     "A folder: emofuse predict recordings/ -m runs/fusion --format csv > emotions.csv. "
     "Standard input: cat call.wav | emofuse predict - -m runs/fusion"
 )
@@ -41,7 +42,10 @@ def predict(
         ),
     ] = None,
     *,
-    model: Annotated[Path, typer.Option("--model", "-m", help="A run or a bundle.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="A run or a bundle; else the one that comes along."),
+    ] = None,
     text: Annotated[str | None, typer.Option(help="What is said; alone, or with one file.")] = None,
     text_file: Annotated[Path | None, typer.Option(help="A file that holds the text.")] = None,
     form: Annotated[

@@ -9,7 +9,11 @@ import torch
 from emofuse.errors import BundleError, OptionError
 from emofuse.models.bundle import CONFIG_NAME, WEIGHTS_NAME, BundleConfig
 
-__all__ = ["check_device", "find_bundle", "licence_line", "model_line"]
+__all__ = ["DEFAULT", "check_device", "find_bundle", "licence_line", "model_line"]
+
+DEFAULT = "default"
+"""The name of the bundle that comes along with emofuse."""
+_DEFAULT_FOLDER = Path(__file__).resolve().parent.parent / "default_bundle"
 
 
 def check_device(name: str) -> str:
@@ -29,12 +33,21 @@ def check_device(name: str) -> str:
     return name
 
 
-def find_bundle(path: Path) -> Path:
-    """Find the bundle in a run directory, or the folder itself.
+def find_bundle(path: Path | str | None = None) -> Path:
+    """Find a bundle.
+
+    Args:
+        path: a run directory, or the bundle inside one; None or ``"default"`` (text, not
+            a `Path`) is the bundle that comes along; a folder of that name is ``"./default"``.
 
     Raises:
-        BundleError: a run that has no bundle yet.
+        BundleError: a run that has no bundle yet, or no bundle came along.
     """
+    if path is None or path == DEFAULT:
+        if not (_DEFAULT_FOLDER / CONFIG_NAME).is_file():
+            raise BundleError("no default bundle in this installation; name a run or bundle")
+        return _DEFAULT_FOLDER
+    path = Path(path)
     for folder in (path, path / "bundle"):
         if (folder / CONFIG_NAME).is_file():
             return folder

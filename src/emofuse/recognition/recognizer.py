@@ -80,7 +80,7 @@ class Recognizer:
     @classmethod
     def load(
         cls,
-        path: Path | str,
+        path: Path | str | None = None,
         device: str = "cpu",
         encoders: Mapping[Modality, str] | None = None,
         *,
@@ -91,7 +91,8 @@ class Recognizer:
         """Load a bundle.
 
         Args:
-            path: a run directory, or the bundle inside one.
+            path: a run directory, or the bundle inside one; None or ``"default"`` is the bundle
+                that comes along.
             device: ``cpu``, ``cuda`` or ``auto``.
             encoders: modality -> where its encoder lies now, if it was moved; the weights must be
                 the ones that the bundle was trained with.
@@ -106,7 +107,7 @@ class Recognizer:
             EncoderError: the transcriber cannot be had.
         """
         device = check_device(device)
-        folder = find_bundle(Path(path))
+        folder = find_bundle(path)
         model, config = read_bundle(folder)
         scoring = load_scoring(folder, config, raw=raw, corpus=corpus)
         ready = BundleEncoders(config, device, encoders or {}, folder)
