@@ -147,6 +147,11 @@ def test_a_bad_file_is_counted_and_the_rest_goes_on(trained: Any, predict: Call)
     assert [a["emotion"] is None for a in answers] == [True, False, True]
     assert "not audio that can be read" in answers[0]["error"]
     assert "2 of 3 could not be recognised" in err
+    assert [answers[place]["calibrated"] for place in (0, 2)] == [None, None]
+    status, out, _ = predict("noise.wav", good, "--format", "csv")
+    bad, fine = csv.DictReader(io.StringIO(out))
+    assert (status, fine["calibrated"] in ("yes", "no")) == (1, True)
+    assert {name for name, value in bad.items() if value} == {"id", "error"}
     status, out, err = predict("noise.wav", good, "--json", "--strict")
     assert (status, out) == (1, "")
     assert err.startswith("error: noise.wav")

@@ -51,7 +51,7 @@ class Recognition(Options):
         probabilities: class -> probability, in the order of the label scheme; they sum to 1.
             Calibrated where the bundle can.
         confidence: probability of ``emotion``.
-        calibrated: whether they are; else they are as the model gave them.
+        calibrated: whether they are; else they are as the model gave them. None without an answer.
         emotion_set: emotions that hold the right one as often as the bundle promises, likeliest
             first; empty where it promises nothing.
         too_unsure: whether the confidence is below what the bundle answers from; None where it
@@ -74,7 +74,7 @@ class Recognition(Options):
     emotion: str | None = None
     probabilities: dict[str, float] = Field(default_factory=dict)
     confidence: float | None = None
-    calibrated: bool = False
+    calibrated: bool | None = None
     emotion_set: tuple[str, ...] = ()
     too_unsure: bool | None = None
     modalities: tuple[str, ...] = ()
