@@ -35,7 +35,7 @@ class Scoring:
     def tell(self, logits: Tensor) -> dict[str, Any]:
         """Give the fields of a `Recognition` that come from ``(classes,)`` logits."""
         if self.rules is None:
-            return self._named(torch.softmax(logits, dim=0).tolist())
+            return {**self._named(torch.softmax(logits, dim=0).tolist()), "calibrated": False}
         shares = self.rules.probabilities(logits.numpy()[None], [self.corpus])
         inside = self.rules.sets(shares)[0]
         promised = any(self.rules.thresholds.values())
