@@ -130,16 +130,8 @@ def make_views(
         EncoderError: an encoder cannot be loaded.
         MissingExtraError: the extra ``augment`` is not installed.
     """
-    learnt = set(training)
-    chosen = [u for u in manifest if u.id in learnt] if options.makes_views else []
     sources = options.sources()
-    counts = Counter(u.emotion for u in chosen)
-    most = max(counts.values(), default=0)
-    jobs = [
-        _Job(u, draw_view(options, u.id, view, u.emotion, text=u.text, sources=sources))
-        for u in chosen
-        for view in range(options.views_of(counts[u.emotion], most))
-    ]
+    jobs = _jobs(manifest, set(training), options, sources)
     changes: dict[Modality, _Change] = {}
     if options.policy != "off":
         changes["audio"] = partial(_change_audio, manifest, sources)
@@ -153,11 +145,7 @@ def make_views(
             arrays, bad = _encode(jobs, change, encoder, store, progress)
             features[modality] = Ragged.from_arrays(arrays, encoder.dim)
             failed |= bad
-    places = {name: row for row, name in enumerate(manifest.ids)}
-    width = max((job.draw.view + 1 for job in jobs), default=0)
-    rows = torch.full((len(manifest), width), -1, dtype=torch.long)
-    for row, job in enumerate(jobs):
-        rows[places[job.utterance.id], job.draw.view] = row
+    rows = _rows(manifest, jobs)
     draws = tuple(job.draw for job in jobs)
     hidden = [draw.masks if is_spectrogram(encoders.get("audio")) else () for draw in draws]
     masks = options.masks if options.specaugment else None
@@ -168,6 +156,29 @@ def make_views(
 class _Job:
     utterance: Utterance
     draw: Draw
+
+
+def _jobs(
+    manifest: Manifest, training: set[str], options: AugmentOptions, sources: Sources
+) -> list[_Job]:
+    chosen = [u for u in manifest if u.id in training] if options.makes_views else []
+    counts = Counter(u.emotion for u in chosen)
+    most = max(counts.values(), default=0)
+    return [
+        _Job(u, draw_view(options, u.id, view, u.emotion, text=u.text, sources=sources))
+        for u in chosen
+        for view in range(options.views_of(counts[u.emotion], most))
+    ]
+
+
+def _rows(manifest: Manifest, jobs: Sequence[_Job]) -> Tensor:
+    """Item and view -> row of the view's features, -1 where there is none."""
+    places = {name: row for row, name in enumerate(manifest.ids)}
+    width = max((job.draw.view + 1 for job in jobs), default=0)
+    rows = torch.full((len(manifest), width), -1, dtype=torch.long)
+    for row, job in enumerate(jobs):
+        rows[places[job.utterance.id], job.draw.view] = row
+    return rows
 
 
 _Change = Callable[[_Job, Encoder], tuple[str, Callable[[], Item]] | None]

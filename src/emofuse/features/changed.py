@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -78,23 +78,19 @@ def encode_changed(
     entries: list[tuple[FeatureKey, FloatArray]] = []
     flushed = time.perf_counter()
     try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            for start in range(0, len(todo), AHEAD):
-                window = todo[start : start + AHEAD]
-                for group, items in zip(window, pool.map(_read, window), strict=True):
-                    for one, found in zip(group, _encode(items, encoder), strict=True):
-                        if isinstance(found, str):
-                            bad[one.content] = found
-                        else:
-                            entries.append((FeatureKey(space, one.content), found))
-                    done += len(group)
-                give_back()
-                progress(ProgressEvent(stage, done, total, "utterances"))
-                if time.perf_counter() - flushed >= FLUSH_SECONDS:
-                    store.put_many(entries)
-                    store.compact(space, MANY_SHARDS)
-                    entries.clear()
-                    flushed = time.perf_counter()
+        for group, found in _encoded(todo, encoder):
+            for one, array in zip(group, found, strict=True):
+                if isinstance(array, str):
+                    bad[one.content] = array
+                else:
+                    entries.append((FeatureKey(space, one.content), array))
+            done += len(group)
+            progress(ProgressEvent(stage, done, total, "utterances"))
+            if time.perf_counter() - flushed >= FLUSH_SECONDS:
+                store.put_many(entries)
+                store.compact(space, MANY_SHARDS)
+                entries.clear()
+                flushed = time.perf_counter()
     finally:  # whatever ends it, what is finished is stored
         store.put_many(entries)
     if todo:
@@ -102,6 +98,18 @@ def encode_changed(
     wanted = list(dict.fromkeys(one.content for group in groups for one in group))
     arrays = store.get_many([FeatureKey(space, content) for content in wanted])
     return {c: a for c, a in zip(wanted, arrays, strict=True) if a is not None}, bad
+
+
+def _encoded(
+    groups: Sequence[Sequence[Changed]], encoder: Encoder
+) -> Iterator[tuple[Sequence[Changed], list[FloatArray | str]]]:
+    """Read a few groups ahead and encode them one by one."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, len(groups), AHEAD):
+            window = groups[start : start + AHEAD]
+            for group, items in zip(window, pool.map(_read, window), strict=True):
+                yield group, _encode(items, encoder)
+            give_back()
 
 
 def _read(group: Sequence[Changed]) -> list[Item | str]:

@@ -92,16 +92,7 @@ def store_import(
     vectors = {m: _check_vectors(m, v, findings, strict) for m, v in source.vectors.items()}
     common = {"corpus": corpus or name, **({"split": split} if split is not None else {})}
     rows = _name_labels(source.rows, classes) if owners is None else source.rows
-    utterances: list[Utterance | None] = []
-    for number, row in enumerate(rows):
-        present = {m: name for m, arrays in vectors.items() if arrays[number] is not None}
-        if not present:
-            utterances.append(None)
-        elif owners is None:
-            utterances.append(_utterance({**common, **row}, number, present))
-        else:
-            features = {**owners[number].features, **present}
-            utterances.append(owners[number].model_copy(update={"features": features}))
+    utterances = _owners(rows, vectors, name, common, owners)
     kept = [(number, u) for number, u in enumerate(utterances) if u is not None]
     if len(kept) < len(utterances):
         lost = [number for number, u in enumerate(utterances) if u is None]
@@ -119,6 +110,27 @@ def store_import(
         entries = [(key, array) for key, array in pairs if array is not None]
         stored += _file(store, modality, entries, progress)
     return ImportReport(manifest, dims, stored, tuple(findings))
+
+
+def _owners(
+    rows: Sequence[Mapping[str, Any]],
+    vectors: Mapping[Modality, Sequence[FloatArray | None]],
+    name: str,
+    common: Mapping[str, str],
+    owners: Sequence[Utterance] | None,
+) -> list[Utterance | None]:
+    """Whom each row belongs to; None where it has no usable vector."""
+    utterances: list[Utterance | None] = []
+    for number, row in enumerate(rows):
+        present = {m: name for m, arrays in vectors.items() if arrays[number] is not None}
+        if not present:
+            utterances.append(None)
+        elif owners is None:
+            utterances.append(_utterance({**common, **row}, number, present))
+        else:
+            features = {**owners[number].features, **present}
+            utterances.append(owners[number].model_copy(update={"features": features}))
+    return utterances
 
 
 def _file(

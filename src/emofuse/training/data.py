@@ -114,23 +114,14 @@ def gather(
     store = FeatureStore(Path(recipe.data.store))
     table = load_table(needed, recipe.encoders, store, progress, device=device)
     _check_finite(table)
-    lengths = {name: part.lengths for name, part in table.modalities.items()}
-    present = torch.stack([length > 0 for length in lengths.values()]).any(dim=0)
+    lengths = [part.lengths for part in table.modalities.values()]
+    present = torch.stack([length > 0 for length in lengths]).any(dim=0)
     kept = {name for name, there in zip(table.ids, present.tolist(), strict=True) if there}
-    left_out = tuple(name for name in table.ids if name not in kept)
     note = {
         "utterances": len(manifest),
         "without_emotion": sum(u.emotion is None for u in manifest),
         "in_no_fold": sum(u.emotion is not None and u.id not in used for u in manifest),
-        "used": len(kept),
-        "without_features": list(left_out),
-        "lacking": {name: int((length == 0).sum()) for name, length in lengths.items()},
-        "quarantined": {name: dict(bad) for name, bad in table.quarantined.items() if bad},
-        "classes": dict(sorted(Counter(str(u.emotion) for u in needed if u.id in kept).items())),
-        "corpora": sorted({u.corpus for u in needed if u.corpus}),
-        "dims": table.dims,
-        "manifest_sha256": _manifest_hash(needed),
-        "features_sha256": _features_hash(table),
+        **_table_note(table, needed, kept),
     }
     kept_folds = tuple(_without(fold, kept) for fold in folds)
     views: Views | None = None
@@ -158,6 +149,22 @@ def gather(
         draws,
         recipe.augment.notes(),
     )
+
+
+def _table_note(table: FeatureTable, needed: Manifest, kept: set[str]) -> dict[str, Any]:
+    """What the features hold, and of what they were made."""
+    lengths = {name: part.lengths for name, part in table.modalities.items()}
+    return {
+        "used": len(kept),
+        "without_features": [name for name in table.ids if name not in kept],
+        "lacking": {name: int((length == 0).sum()) for name, length in lengths.items()},
+        "quarantined": {name: dict(bad) for name, bad in table.quarantined.items() if bad},
+        "classes": dict(sorted(Counter(str(u.emotion) for u in needed if u.id in kept).items())),
+        "corpora": sorted({u.corpus for u in needed if u.corpus}),
+        "dims": table.dims,
+        "manifest_sha256": _manifest_hash(needed),
+        "features_sha256": _features_hash(table),
+    }
 
 
 def _views_note(draws: tuple[Draw, ...], failed: dict[str, str]) -> dict[str, Any]:
