@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from zlib import crc32
 
@@ -9,6 +10,7 @@ import torch
 from scipy.fft import dct
 from scipy.signal import get_window, stft
 
+from emofuse.corpora import CORPORA
 from emofuse.encoders import ENCODERS
 from emofuse.encoders.batching import make_batches, split_evenly
 from emofuse.encoders.build import describe_encoder, load_encoder
@@ -223,6 +225,37 @@ def test_the_ledger_knows_what_saw_labels():
     assert look_up("microsoft/wavlm-large").labelled_on == ()
     assert look_up("whisper-tiny.en").licence == "MIT"
     assert all(entry.source and entry.known for entry in LEDGER.values())
+
+
+def test_the_ledger_says_when_its_sources_were_read():
+    for pattern, entry in LEDGER.items():
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d(, licence unverified)?", entry.checked), pattern
+    assert look_up("somebody/something").checked == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "pretrained", "labelled"),
+    [
+        ("facebook/data2vec-audio-large", ("libri-light",), ()),
+        ("facebook/data2vec-audio-large-960h", ("libri-light", "librispeech"), ()),
+        ("superb/hubert-base-superb-er", ("librispeech",), ("iemocap",)),
+        ("superb/wav2vec2-large-superb-er", ("libri-light",), ("iemocap",)),
+        ("sentence-transformers/all-MiniLM-L6-v2", None, ()),
+    ],
+)
+def test_one_pattern_alone_fits_a_name(name, pretrained, labelled):
+    own = name.rpartition("/")[2]
+    fits = [one for one in LEDGER if re.fullmatch(one, own, re.IGNORECASE)]
+    assert len(fits) == 1
+    assert pretrained in (None, look_up(name).pretrained_on)
+    assert look_up(name).labelled_on == labelled
+
+
+def test_the_corpora_of_emobox_are_those_of_the_readers():
+    seen = set(look_up("emotion2vec_plus_seed").labelled_on)
+    assert len(seen) == 32
+    mine = {"cremad", "emodb", "esd", "iemocap", "meld", "ravdess", "savee", "tess"}
+    assert mine <= set(CORPORA.names()) & seen
 
 
 def test_workers_leave_the_number_of_threads_as_it_was():

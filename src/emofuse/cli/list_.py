@@ -61,11 +61,16 @@ def _ledger_table() -> None:
             ", ".join(one.labelled_on) or "-",
             one.licence,
             one.source,
+            one.checked,
         )
         for name, one in ledger()
     ]
-    heads = ("hub name (pattern)", "pre-trained on", "saw emotion labels of", "licence", "source")
-    print_table("what they saw before; others are PROVENANCE UNKNOWN", heads, rows, numeric=5)
+    heads = (
+        *("hub name (pattern)", "pre-trained on", "saw emotion labels of", "licence"),
+        *("source", "read there on"),
+    )
+    title = "what they saw before; others are PROVENANCE UNKNOWN"
+    print_table(title, heads, rows, numeric=len(heads))
 
 
 def _recipes(as_json: bool) -> None:

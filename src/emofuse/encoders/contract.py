@@ -102,6 +102,8 @@ class Provenance:
             of its utterances: training refuses test utterances that are on it.
         known: False where nobody wrote down what it saw.
         source: where these facts are written.
+        checked: the day on which somebody read them there, or ``unverified``; empty where there is
+            nothing to read.
     """
 
     licence: str = "unknown"
@@ -110,6 +112,7 @@ class Provenance:
     adapted_on: tuple[str, ...] = ()
     known: bool = False
     source: str = ""
+    checked: str = ""
 
 
 @dataclass(frozen=True)
