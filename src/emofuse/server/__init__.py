@@ -1,0 +1,1 @@
+"""A recogniser behind HTTP and WebSocket, its page, and a client."""

@@ -1,0 +1,250 @@
+"""What a service does with what it is asked, whatever way that came."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from emofuse import __version__
+from emofuse.errors import EmofuseError, MediaError, OptionError, nearest_hint
+from emofuse.progress import ProgressEvent
+from emofuse.recognition.loading import licence_line, model_line
+from emofuse.recognition.query import Query, Sound
+from emofuse.recognition.recognizer import Recognition, Recognizer
+from emofuse.recognition.timeline import Timeline, TimelineOptions
+from emofuse.recognition.timeline_text import write_timeline
+from emofuse.server.batching import Batcher
+from emofuse.server.keys import Keys
+from emofuse.server.limits import Places
+from emofuse.server.messages import TIMELINE_KEYS, Limits, ModelCard, Models
+from emofuse.server.options import ServerOptions
+from emofuse.server.problems import Problem
+from emofuse.server.sound import MOST_CHANNELS, decode, read_header
+from emofuse.server.watch import Watch
+
+__all__ = ["Asked", "Service"]
+
+STREAM_DELAY = 0.5  # seconds that a window of a stream may wait for others
+TIMELINE_DELAY = 30.0  # the same in a recording: batches are full
+MOST_SPEAKERS = 8  # channels that a timeline hears each by itself
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One utterance as it came in.
+
+    Attributes:
+        audio: the bytes of a file.
+        text: what is said.
+        id: what the client calls it.
+    """
+
+    audio: bytes | None = None
+    text: str | None = None
+    id: str | None = None
+
+
+class Service:
+    """A recogniser with its limits; it belongs to one event loop.
+
+    Args:
+        recognizer: answers.
+        options: limits.
+        keys: who may ask.
+    """
+
+    def __init__(
+        self, recognizer: Recognizer, options: ServerOptions | None = None, keys: Keys | None = None
+    ) -> None:
+        self.recognizer = recognizer
+        self.options = o = options or ServerOptions()
+        self.keys = keys or Keys()
+        self.watch = Watch()
+        self.model = model_line(recognizer.config)
+        self.batcher = Batcher(
+            self._answer, o.max_batch, o.batch_seconds, o.gather_ms / 1000, self.watch.batch
+        )
+        self.queue = Places(o.queue, "the queue is full", self._wait)
+        self.held = Places(round(o.held_mb * (1 << 20)), "too much is held in memory", self._wait)
+        self.recordings = Places(o.timelines, "long recordings are worked on", lambda: 5.0)
+        self.streams = Places(o.streams, "streams are open", lambda: 5.0)
+        self.stopping = asyncio.Event()
+        self.decoders = ThreadPoolExecutor(o.decoders, "emofuse-decode")
+        self.workers = ThreadPoolExecutor(o.timelines + o.streams, "emofuse-work")
+        self.watch.model(self.model, recognizer.classes)
+        self.watch.gauge("waiting", "Utterances that wait.", lambda: self.batcher.waiting)
+        self.watch.gauge("taken", "Utterances accepted, not answered.", lambda: self.queue.taken)
+        self.watch.gauge("streams", "Streams open.", lambda: self.streams.taken)
+        self.watch.gauge("held_bytes", "Bytes of requests in memory.", lambda: self.held.taken)
+
+    def start(self) -> None:
+        """Warm up and begin.
+
+        Raises:
+            EmofuseError: the model cannot answer at all.
+        """
+        rate = self.recognizer.sample_rate
+        hum = Sound(0.01 * np.sin(0.1 * np.arange(rate)).astype(np.float32), rate)
+        self.recognizer.recognise_many([Query("warm-up", hum, text="warm up")])
+        self.batcher.start()
+
+    def stop(self) -> None:
+        """Finish what was accepted, and end."""
+        self.batcher.stop()
+        self.decoders.shutdown(cancel_futures=True)
+        self.workers.shutdown(cancel_futures=True)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be answered."""
+        return self.batcher.alive and not self.stopping.is_set()
+
+    async def recognise(self, asked: Asked, until: float, route: str) -> Recognition:
+        """Answer for one utterance.
+
+        Args:
+            asked: what came in.
+            until: `time.monotonic` after which nobody waits.
+            route: for the counters.
+
+        Raises:
+            Problem: there is no answer.
+        """
+        query, seconds = await self._query(asked, until)
+        self.watch.heard(route, seconds)
+        answer = await asyncio.wrap_future(self.batcher.submit(query, seconds))
+        if answer.error is not None:
+            raise Problem("no_answer", answer.error)
+        return answer
+
+    async def recognise_all(
+        self, every: Sequence[Asked], until: float, route: str
+    ) -> list[Recognition]:
+        """Answer for several; one that cannot be answered says why."""
+
+        async def one_of(number: int, asked: Asked) -> Recognition:
+            try:
+                return await self.recognise(asked, until, route)
+            except Problem as problem:
+                if problem.code not in ("bad_audio", "too_long", "no_answer", "bad_options"):
+                    raise
+                return Recognition(id=asked.id or f"utterance {number}", error=str(problem))
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one_of(n, asked)) for n, asked in enumerate(every)]
+        return [task.result() for task in tasks]
+
+    async def timeline(
+        self, asked: Asked, settings: dict[str, object], form: str, until: float
+    ) -> str:
+        """Cut a recording into segments.
+
+        Raises:
+            Problem: it cannot be done, or not in time.
+        """
+        options = self.timeline_options(settings, TIMELINE_DELAY)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.workers, self._timeline, asked, options, form, until)
+
+    def timeline_options(self, settings: dict[str, object], delay: float) -> TimelineOptions:
+        """Read what a client says of how to cut up.
+
+        Raises:
+            Problem: a key or a value that is not legal.
+        """
+        for key in settings:
+            if key not in TIMELINE_KEYS:
+                hint = nearest_hint(key[:60], TIMELINE_KEYS)
+                raise Problem("bad_options", f"settings: unknown key {key[:60]!r}; {hint}")
+        try:
+            return TimelineOptions.parse({"delay": delay, **settings}, "settings")
+        except OptionError as error:
+            raise Problem("bad_options", str(error)) from error
+
+    def models(self) -> Models:
+        """Say which model answers, and what is taken."""
+        found, o = self.recognizer, self.options
+        data = found.config.data
+        heard = found.transcriber
+        card = ModelCard(
+            id=self.model,
+            classes=found.classes,
+            modalities=found.modalities,
+            needs=tuple(sorted(found.needs)),
+            sample_rate=found.sample_rate,
+            calibrated=found.scoring.calibrated,
+            transcriber=None if heard is None else heard.name.rpartition("/")[2],
+            licence=licence_line(found.config),
+            corpora=tuple(data.corpora),
+            languages=tuple(data.languages),
+        )
+        limits = Limits(
+            max_upload_bytes=o.max_bytes,
+            max_seconds=o.max_seconds,
+            max_items=o.max_items,
+            max_text=o.max_text,
+            timeline_seconds=o.timeline_seconds,
+            stream_seconds=o.stream_seconds,
+        )
+        return Models(version=__version__, models=(card,), limits=limits)
+
+    def _answer(self, queries: Sequence[Query]) -> list[Recognition]:
+        return self.recognizer.recognise_many(queries)
+
+    def _wait(self) -> float:
+        """Seconds that the queue needs."""
+        return self.queue.taken * self.batcher.seconds_each
+
+    async def _query(self, asked: Asked, until: float) -> tuple[Query, float]:
+        text = asked.text if asked.text is not None and asked.text.strip() else None
+        if text is not None and len(text) > self.options.max_text:
+            raise Problem(
+                "too_long",
+                f"the text has {len(text)} characters; at most {self.options.max_text} are taken",
+            )
+        name = asked.id or "utterance"
+        if asked.audio is None:
+            if text is None:
+                raise Problem("bad_options", "there is neither audio nor text; give one or both")
+            return Query(name, text=text), 0.0
+        loop = asyncio.get_running_loop()
+        rate, limit = self.recognizer.sample_rate, self.options.max_seconds
+        sound = await loop.run_in_executor(self.decoders, decode, asked.audio, rate, limit, until)
+        return Query(name, sound, text=text), len(sound.samples) / rate
+
+    def _timeline(self, asked: Asked, options: TimelineOptions, form: str, until: float) -> str:
+        limit = self.options.timeline_seconds
+        if asked.audio is None:
+            raise Problem("bad_options", "there is no audio; give a file")
+        header = read_header(asked.audio, limit)
+        most = MOST_SPEAKERS if options.channels == "each" else MOST_CHANNELS
+        if header.channels > most:
+            raise Problem("bad_audio", f"the audio has {header.channels} channels; at most {most}")
+
+        def look(event: ProgressEvent) -> None:
+            if event.done > limit:
+                raise Problem("too_long", f"the audio is over {limit:g} seconds")
+            if time.monotonic() > until:
+                raise Problem("timeout", "the recording was not done within the time limit")
+
+        try:
+            found = self.recognizer.timeline(
+                asked.audio, options, look, id=asked.id or "recording"
+            )
+        except EmofuseError as error:
+            raise Problem(_code_of(error), str(error)) from error
+        self.watch.heard("/v1/timeline", found.seconds)
+        return _written(found, form)
+
+
+def _written(found: Timeline, form: str) -> str:
+    return found.model_dump_json() if form == "json" else write_timeline(found, form)
+
+
+def _code_of(error: EmofuseError) -> str:
+    return "bad_audio" if isinstance(error, MediaError) else "no_answer"
