@@ -33,6 +33,7 @@ VERBS = (
     "explain",
     "predict",
     "listen",
+    "serve",
     "demo",
 )
 """Every verb, in the order of work; ``cli/<verb>_.py`` holds ``register(app)``."""

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from emofuse.cli.console import print_table, progress_bar, say
+from emofuse.cli.encoders import encoder_places
 from emofuse.cli.timeline import write_timeline_of
 from emofuse.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
-    from emofuse.manifest import Modality
     from emofuse.recognition.recognizer import Recognition, Recognizer
     from emofuse.recognition.transcribe import Transcriber
 
@@ -108,7 +108,7 @@ def predict(
     if timeline:
         names = (_one(inputs or [], text, text_file), "json" if as_json else form or "json")
         found = Recognizer.load(
-            model, device, _encoders(encoder or []), raw=raw, corpus=corpus, transcriber=ears
+            model, device, encoder_places(encoder or []), raw=raw, corpus=corpus, transcriber=ears
         )
         write_timeline_of(
             found,
@@ -126,7 +126,7 @@ def predict(
         inputs or [], _text(text, text_file), as_list=as_list, stdin=_standard_input, note=say
     )
     recognizer = Recognizer.load(
-        model, device, _encoders(encoder or []), raw=raw, corpus=corpus, transcriber=ears
+        model, device, encoder_places(encoder or []), raw=raw, corpus=corpus, transcriber=ears
     )
     write = _writer(form, recognizer)
     failed = 0
@@ -177,17 +177,6 @@ def _standard_input() -> bytes:
     if len(data) > limit:
         raise MediaError("standard input is over 1 GiB; give the name of the file instead")
     return data
-
-
-def _encoders(pairs: list[str]) -> dict[Modality, str]:
-    found: dict[Modality, str] = {}
-    names: dict[str, Modality] = {"audio": "audio", "text": "text", "video": "video"}
-    for pair in pairs:
-        modality, _, path = pair.partition("=")
-        if modality not in names or not path:
-            raise OptionError(f"--encoder {pair!r} is not audio=PATH, text=PATH or video=PATH")
-        found[names[modality]] = path
-    return found
 
 
 def _batches(answers: Iterator[Recognition], size: int = 64) -> Iterator[list[Recognition]]:

@@ -64,11 +64,11 @@ def make_app(service: Service) -> ASGIApp:
 
 def _dressed(app: FastAPI, service: Service) -> ASGIApp:
     door = Door(app, service)
-    if not service.options.cors:
+    if not service.options.allow_origin:
         return door
     return CORSMiddleware(
         door,
-        allow_origins=list(service.options.cors),
+        allow_origins=list(service.options.allow_origin),
         allow_methods=["GET", "POST"],
         allow_headers=["Authorization", "X-API-Key", "Content-Type"],
         expose_headers=["X-Request-ID", "Retry-After"],
@@ -82,7 +82,7 @@ def _add_errors(app: FastAPI) -> None:
         headers = {"Cache-Control": "no-store", **problem.headers}
         return Response(problem.body(name), problem.status, headers, "application/json")
 
-    for kind in (Problem, HTTPException, RequestValidationError):
+    for kind in (Problem, HTTPException, RequestValidationError, Exception):
         app.add_exception_handler(kind, problem_of)
 
 
@@ -94,7 +94,9 @@ def _translated(error: Exception) -> Problem:
         if error.status_code == 405:
             legal = headers.get("Allow", "another method")
             return Problem("bad_method", f"the address takes {legal}", headers=headers)
-    return Problem("bad_request", "the request cannot be read")
+    if isinstance(error, HTTPException | RequestValidationError):
+        return Problem("bad_request", "the request cannot be read")
+    return Problem("internal", "internal error; the log of the service has the request id")
 
 
 def _add_keys(app: FastAPI, service: Service) -> None:

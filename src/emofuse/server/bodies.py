@@ -71,14 +71,12 @@ class Body:
 
 
 class _MemoryParser(MultiPartParser):
-    """Keeps every part in memory, whatever its size: the stream is limited, the disk not touched."""
+    """Keeps every part in memory: the stream is limited, the disk is not touched."""
 
     spool_max_size = 1 << 62
 
 
-async def read_body(
-    request: Request, limit: int, files: int, hold: Callable[[int], None]
-) -> Body:
+async def read_body(request: Request, limit: int, files: int, hold: Callable[[int], None]) -> Body:
     """Read a body.
 
     Args:
@@ -134,9 +132,7 @@ async def _linger(request: Request) -> None:
         return
 
 
-async def _form(
-    request: Request, most: int, files: int, hold: Callable[[int], None]
-) -> Form:
+async def _form(request: Request, most: int, files: int, hold: Callable[[int], None]) -> Form:
     headers = Headers({"content-type": request.headers["content-type"]})
     stream = _chunks(request, most, hold)
     try:

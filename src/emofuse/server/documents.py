@@ -10,6 +10,7 @@ from emofuse.server.problems import CODES, ErrorAnswer, ErrorNote
 
 __all__ = ["body_of", "errors_of", "form_of"]
 
+REQUEST = "8d1f0c6e2b7a4c55"
 FILE = {"type": "string", "contentMediaType": "application/octet-stream"}
 
 
@@ -18,7 +19,7 @@ def errors_of(*codes: str) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         status, meaning = CODES[code]
-        note = ErrorAnswer(error=ErrorNote(code=code, message=meaning, request_id="8d1f0c6e2b7a4c55"))
+        note = ErrorAnswer(error=ErrorNote(code=code, message=meaning, request_id=REQUEST))
         entry = found.setdefault(
             status,
             {

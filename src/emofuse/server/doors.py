@@ -115,7 +115,7 @@ class Door:
         if self._hosts is not None and _name(host) not in self._hosts:
             raise Problem("wrong_host", "the Host header names another machine")
         origin = headers.get("origin")
-        if origin is None or origin in self._service.options.cors:
+        if origin is None or origin in self._service.options.allow_origin:
             return
         if origin.partition("://")[2].lower() != host.lower():
             raise Problem("forbidden", "pages of other origins may not ask")
@@ -162,7 +162,7 @@ class Door:
             route=route,
             status=visit.status,
             milliseconds=round(1000 * took, 1),
-            **({} if visit.code is None else {"code": visit.code}),
+            code=visit.code,
             **visit.facts,
         )
 
@@ -212,8 +212,8 @@ async def _close(send: Send) -> None:
 
 
 def _hosts(options: ServerOptions) -> frozenset[str] | None:
-    if options.hosts:
-        return frozenset(name.lower() for name in options.hosts)
+    if options.allow_host:
+        return frozenset(name.lower() for name in options.allow_host)
     if not is_loopback(options.host):
         return None
     return frozenset({"localhost", "127.0.0.1", "::1", options.host.strip("[]").lower()})
@@ -228,5 +228,3 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()
-
-

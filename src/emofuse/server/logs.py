@@ -11,6 +11,11 @@ from typing import TextIO
 
 __all__ = ["LOGGER", "JsonLines", "event", "trace_of", "write_logs"]
 
+LEVELS = {
+    "emofuse.server": logging.INFO,
+    "uvicorn": logging.WARNING,
+    "python_multipart": logging.ERROR,
+}
 LOGGER = logging.getLogger("emofuse.server")
 
 
@@ -51,7 +56,7 @@ def write_logs(stream: TextIO | None = None) -> None:
     """Write the events of service and web server to a stream, standard error unless told."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
-    for name, level in (("emofuse.server", logging.INFO), ("uvicorn", logging.WARNING)):
+    for name, level in LEVELS.items():
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

@@ -45,7 +45,7 @@ TIMELINE_KEYS = (
 Base64 = Annotated[
     str,
     Field(
-        description="The bytes of an audio file in base64; any format, rate and number of channels.",
+        description="An audio file in base64; any format, rate and number of channels.",
         json_schema_extra={"contentEncoding": "base64"},
     ),
 ]

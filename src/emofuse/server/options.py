@@ -29,11 +29,11 @@ class ServerOptions(Options):
     open: bool = Field(
         default=False, description="Listen beyond loopback without keys: anybody may ask."
     )
-    hosts: tuple[str, ...] = Field(
+    allow_host: tuple[str, ...] = Field(
         default=(),
         description="Host names that requests may name; on loopback its own names, else any.",
     )
-    cors: tuple[str, ...] = Field(
+    allow_origin: tuple[str, ...] = Field(
         default=(), description="Origins of other pages whose browsers may ask; none by default."
     )
     page: bool = Field(default=True, description="Serve the page at /.")
@@ -99,8 +99,8 @@ class ServerOptions(Options):
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine reaches an address.
 
-    >>> is_loopback("localhost"), is_loopback("127.0.0.2"), is_loopback("::1"), is_loopback("0.0.0.0")
-    (True, True, True, False)
+    >>> [is_loopback(host) for host in ("localhost", "127.0.0.2", "::1", "0.0.0.0")]
+    [True, True, True, False]
     """
     if host.lower() == "localhost":
         return True

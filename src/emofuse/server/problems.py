@@ -43,7 +43,7 @@ class ErrorNote(Options):
     """
 
     code: str = Field(examples=["bad_audio"])
-    message: str = Field(examples=["the audio is not audio that can be read: Format not recognised"])
+    message: str = Field(examples=["the audio holds no samples"])
     request_id: str | None = Field(default=None, examples=["8d1f0c6e2b7a4c55"])
 
 

@@ -37,6 +37,7 @@ BODIES = (
     *("bad_request", "slow_upload", "too_large", "too_long", "bad_type"),
     *("bad_options", "bad_audio", "no_answer", "busy", "timeout"),
 )
+PLAIN = "text/plain; charset=utf-8"
 MEDIA = {
     "json": "application/json",
     "csv": "text/csv; charset=utf-8",
@@ -216,7 +217,7 @@ class _Work:
                 body = await visit.body(1)
                 asked, form, settings = await visit.aside(lambda: self._recording(body))
                 text = await self.service.timeline(asked, settings, form, visit.until)
-        return Response(text, headers={"Content-Type": MEDIA.get(form, "text/plain; charset=utf-8")})
+        return Response(text, headers={"Content-Type": MEDIA.get(form, PLAIN)})
 
     @asynccontextmanager
     async def _visit(self, request: Request, limit: float) -> AsyncIterator[_Reading]:
@@ -336,7 +337,7 @@ def _example(value: object) -> dict[str, Any]:
 
 
 def _kinds() -> list[str]:
-    every = [MEDIA.get(form, "text/plain; charset=utf-8") for form in TIMELINE_FORMATS]
+    every = [MEDIA.get(form, PLAIN) for form in TIMELINE_FORMATS]
     return sorted({kind.partition(";")[0] for kind in every})
 
 

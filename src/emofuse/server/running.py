@@ -19,7 +19,7 @@ from emofuse.server.options import ServerOptions, is_loopback
 from emofuse.server.service import Service
 from emofuse.server.stream import MAX_MESSAGE
 
-__all__ = ["Running", "check_open", "run"]
+__all__ = ["Running", "check_open", "in_thread", "run"]
 
 LINGER = 0.5  # seconds in which a service that stops still says so to who comes
 
@@ -135,7 +135,11 @@ def _check_address(options: ServerOptions) -> None:
 
 
 def in_thread(service: Service) -> tuple[Running, str, threading.Thread]:
-    """Serve in a thread, for tests and notebooks; give server, address and thread."""
+    """Serve in a thread, for tests and notebooks; give server, address and thread.
+
+    Raises:
+        WorkError: it did not start.
+    """
     place: list[str] = []
     there = threading.Event()
 
@@ -146,5 +150,7 @@ def in_thread(service: Service) -> tuple[Running, str, threading.Thread]:
     running = Running(service, told)
     thread = threading.Thread(target=running.run, name="emofuse-serve", daemon=True)
     thread.start()
-    there.wait()
+    while not there.wait(0.1):
+        if not thread.is_alive():
+            raise WorkError("the service did not start")
     return running, place[0], thread

@@ -233,9 +233,7 @@ class Service:
                 raise Problem("timeout", "the recording was not done within the time limit")
 
         try:
-            found = self.recognizer.timeline(
-                asked.audio, options, look, id=asked.id or "recording"
-            )
+            found = self.recognizer.timeline(asked.audio, options, look, id=asked.id or "recording")
         except EmofuseError as error:
             raise Problem(_code_of(error), str(error)) from error
         self.watch.heard("/v1/timeline", found.seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Literal
 
 import numpy as np
@@ -57,9 +58,13 @@ class _Talk:
         except EmofuseError as error:
             raise Problem("no_answer", str(error)) from error
         self._kind = "<i2" if hello.encoding == "pcm16" else "<f4"
-        self._seconds = 0.0
+        self._frames = 0
         self._told = 0.0
         self._given = 0
+
+    @property
+    def _seconds(self) -> float:
+        return self._frames / self._hello.rate
 
     async def go(self) -> None:
         """Listen until the end."""
@@ -125,7 +130,7 @@ class _Talk:
 
     async def _hear(self, data: bytes) -> None:
         chunk = self._samples(data)
-        self._seconds += len(chunk) / self._hello.rate
+        self._frames += len(chunk)
         await self._give(await self._aside(self._stream.feed, chunk))
         if self._seconds - self._told >= 1.0:
             self._told = self._seconds
@@ -146,9 +151,7 @@ class _Talk:
     async def _aside(self, work: Any, *given: Any) -> list[Segment]:
         loop = asyncio.get_running_loop()
         try:
-            found: list[Segment] = await loop.run_in_executor(
-                self._service.workers, work, *given
-            )
+            found: list[Segment] = await loop.run_in_executor(self._service.workers, work, *given)
         except MediaError as error:
             raise Problem("bad_audio", str(error)) from error
         except EmofuseError as error:
@@ -185,8 +188,6 @@ def _read_hello(text: str) -> Hello:
     except ValidationError as error:
         if error.errors(include_url=False, include_input=False)[0]["type"] == "json_invalid":
             raise Problem("bad_request", "the greeting is not JSON") from error
-    import json
-
     try:
         return Hello.parse(json.loads(text), "greeting")
     except OptionError as error:

@@ -25,36 +25,46 @@ class Watch:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
-        here = {"registry": self.registry}
         self._requests = Counter(
-            "emofuse_requests", "Requests answered.", ["route", "status"], **here
+            "emofuse_requests", "Requests answered.", ["route", "status"], registry=self.registry
         )
         self._took = Histogram(
             "emofuse_request_seconds",
             "Seconds from a request's first byte to its answer.",
             ["route"],
             buckets=SECONDS,
-            **here,
+            registry=self.registry,
         )
         self._refused = Counter(
-            "emofuse_refused", "Requests and streams that got an error.", ["code"], **here
+            "emofuse_refused",
+            "Requests and streams that got an error.",
+            ["code"],
+            registry=self.registry,
         )
         self._sizes = Histogram(
-            "emofuse_batch_size", "Utterances answered together.", buckets=SIZES, **here
+            "emofuse_batch_size",
+            "Utterances answered together.",
+            buckets=SIZES,
+            registry=self.registry,
         )
         self._batch = Histogram(
-            "emofuse_batch_seconds", "Seconds that a batch took.", buckets=SECONDS, **here
+            "emofuse_batch_seconds",
+            "Seconds that a batch took.",
+            buckets=SECONDS,
+            registry=self.registry,
         )
         self._waits = Histogram(
             "emofuse_wait_seconds",
             "Seconds that an utterance waited for its batch.",
             buckets=SECONDS,
-            **here,
+            registry=self.registry,
         )
         self._audio = Counter(
-            "emofuse_audio_seconds", "Seconds of audio taken in.", ["route"], **here
+            "emofuse_audio_seconds", "Seconds of audio taken in.", ["route"], registry=self.registry
         )
-        self._segments = Counter("emofuse_stream_segments", "Segments given by streams.", **here)
+        self._segments = Counter(
+            "emofuse_stream_segments", "Segments given by streams.", registry=self.registry
+        )
         ProcessCollector(registry=self.registry)
 
     def gauge(self, name: str, meaning: str, value: Callable[[], float]) -> None:
