@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
+pytest.importorskip("fastapi", reason="the extra 'server' is not installed")
+
 from emofuse.recognition.recognizer import Recognizer
 from emofuse.server.keys import Keys
 from emofuse.server.options import ServerOptions
