@@ -19,6 +19,31 @@ EXAMPLE = (
 )
 
 
+Ids = Annotated[
+    list[str] | None, typer.Argument(metavar="[ID]...", help="Utterances that were test.")
+]
+Errors = Annotated[
+    int, typer.Option(min=0, max=1000, help="The N most and the N least certain mistakes.")
+]
+Whole = Annotated[bool | None, typer.Option("--set/--no-set", help="The test set as a whole, too.")]
+Steps = Annotated[int, typer.Option(help="Steps at first; doubled while the gap is open.")]
+Score = Annotated[str, typer.Option(help="What is attributed: logit or probability.")]
+Baseline = Annotated[str, typer.Option(help="Integrated gradients start from: mean or zeros.")]
+Tolerance = Annotated[float, typer.Option(help="Largest completeness gap, as a share.")]
+Window = Annotated[float, typer.Option(help="Sliding window of a trajectory, seconds.")]
+Draws = Annotated[int, typer.Option(help="Networks of other weights that a map is compared with.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", help="Where to; RUN/explanations unless told.")
+]
+Only = Annotated[
+    str,
+    typer.Option(
+        help="Some explanations alone: grad-cam,attention,frames,words,modalities,gates,"
+        "trajectory,embeddings,correlation."
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command("explain", epilog=EXAMPLE)(explain)
@@ -26,42 +51,24 @@ def register(app: typer.Typer) -> None:
 
 def explain(  # noqa: PLR0917 (options of a command line)
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Directory of a finished run.")],
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Utterances that were test.")
-    ] = None,
-    errors: Annotated[
-        int, typer.Option(min=0, max=1000, help="The N most and the N least certain mistakes.")
-    ] = 0,
-    whole: Annotated[
-        bool | None, typer.Option("--set/--no-set", help="The test set as a whole, too.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Where to; RUN/explanations unless told.")
-    ] = None,
+    ids: Ids = None,
+    errors: Errors = 0,
+    whole: Whole = None,
+    out: Output = None,
     seed: Annotated[int | None, typer.Option(help="Which seed of the run.")] = None,
     fold: Annotated[str | None, typer.Option(help="Which fold of the run.")] = None,
     target: Annotated[str | None, typer.Option(help="Class to explain; the answer.")] = None,
-    score: Annotated[str, typer.Option(help="What is attributed: logit or probability.")] = "logit",
+    score: Score = "logit",
     layer: Annotated[str | None, typer.Option(help="Layer of Grad-CAM; the last.")] = None,
-    baseline: Annotated[
-        str, typer.Option(help="Integrated gradients start from: mean or zeros.")
-    ] = "mean",
-    steps: Annotated[int, typer.Option(help="Steps at first; doubled while the gap is open.")] = 32,
+    baseline: Baseline = "mean",
+    steps: Steps = 32,
     most_steps: Annotated[int, typer.Option(help="Where doubling ends.")] = 512,
-    tolerance: Annotated[float, typer.Option(help="Largest completeness gap, as a share.")] = 0.01,
-    window: Annotated[float, typer.Option(help="Sliding window of a trajectory, seconds.")] = 1.0,
+    tolerance: Tolerance = 0.01,
+    window: Window = 1.0,
     hop: Annotated[float, typer.Option(help="From window to window, seconds.")] = 0.25,
     projection: Annotated[str, typer.Option(help="auto, umap or tsne.")] = "auto",
-    draws: Annotated[
-        int, typer.Option(help="Networks of other weights that a map is compared with.")
-    ] = 4,
-    only: Annotated[
-        str,
-        typer.Option(
-            help="Some explanations alone: grad-cam,attention,frames,words,modalities,gates,"
-            "trajectory,embeddings,correlation."
-        ),
-    ] = "",
+    draws: Draws = 4,
+    only: Only = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, full precision.")] = False,
 ) -> None:
     """Show what a model looks at: pages, pictures and numbers.
@@ -136,10 +143,14 @@ def _print(found: Explained) -> None:
     for key, numbers in (found.whole or {}).items():
         reason = numbers.get("not_applicable") if isinstance(numbers, dict) else None
         say(f"{key}: does not apply: {reason}" if reason else f"{key}: done")
+    refused: dict[tuple[str, str], list[str]] = {}
     for one in found.utterances:
         for key, numbers in one["numbers"].items():
             if "not_applicable" in numbers:
-                say(f"{one['id']}: {key} does not apply: {numbers['not_applicable']}")
+                refused.setdefault((key, numbers["not_applicable"]), []).append(one["id"])
+    for (key, reason), names in refused.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        say(f"{names[0]}{more}: {key} does not apply: {reason}")
 
 
 def _gap(numbers: Mapping[str, Any]) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
 from emofuse.errors import OptionError, UsageError, nearest_hint
 from emofuse.progress import ProgressEvent
+
+if TYPE_CHECKING:
+    from emofuse.evaluation.report import Report
 
 
 def register(app: typer.Typer) -> None:
@@ -49,15 +52,8 @@ def report(
     groups = tuple(name.strip() for name in by.split(",") if name.strip()) if by else None
     from emofuse.evaluation.analysis_tables import fairness_tables
     from emofuse.evaluation.fairness import ATTRIBUTES
-    from emofuse.evaluation.report import (
-        read_report,
-        report_html,
-        report_json,
-        report_notes,
-        report_tables,
-    )
+    from emofuse.evaluation.report import read_report, report_json, report_notes, report_tables
     from emofuse.evaluation.tables import label
-    from emofuse.storage import write_text
 
     reports = []
     with progress_bar() as progress:
@@ -80,9 +76,16 @@ def report(
         say(f"{one.run.name}: {one.run.stamp.line}")
         for note in report_notes(one):
             say(f"{one.run.name}: {note}")
+    _write_pages(reports, page, audio=not no_audio)
+
+
+def _write_pages(reports: list[Report], page: Path | None, *, audio: bool) -> None:
+    from emofuse.evaluation.report import report_html
+    from emofuse.storage import write_text
+
     pages = [(page, reports)] if page else [(r.run.path / "report.html", [r]) for r in reports]
     for path, shown in pages:
-        write_text(path, report_html(shown, audio=not no_audio))
+        write_text(path, report_html(shown, audio=audio))
         say(f"wrote {path}")
 
 

@@ -206,7 +206,6 @@ def _fairness(
     scores = np.array([one.metrics[LEADING] for one in groups])
     worst, best = int(scores.argmin()), int(scores.argmax())
     leading = tuple(METRICS).index(LEADING)
-    between = drawn[best][:, leading] - drawn[worst][:, leading]
     gap = float(scores[best] - scores[worst])
     chance, p = _deal(units, codes, matrices, gap, draw[1])
     return Fairness(
@@ -216,7 +215,7 @@ def _fairness(
         groups[worst].name,
         groups[best].name,
         gap,
-        percentile(between),
+        percentile(drawn[best][:, leading] - drawn[worst][:, leading]),
         chance,
         p,
         p,

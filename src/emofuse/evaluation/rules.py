@@ -136,17 +136,7 @@ def fit_rules(
     """
     options = options or ScoreOptions()
     notes: list[str] = []
-    pooled = fit_calibration(items.logits, items.labels, options.scaling)
-    corpora: dict[str, Calibration] = {}
-    for name in sorted({one for one in items.corpora if one is not None}):
-        mine = np.array([one == name for one in items.corpora])
-        if mine.sum() >= options.least and options.scaling != "none":
-            fitted = fit_calibration(items.logits[mine], items.labels[mine], options.scaling)
-            corpora[name] = fitted
-        elif options.scaling != "none":
-            notes.append(
-                f"{name} has {int(mine.sum())} utterances held out: scaled with all others"
-            )
+    corpora = _scaled_corpora(items, options, notes)
     keys = list(zip(items.corpora, items.speakers, strict=True))
     known = all(speaker is not None for speaker in items.speakers)
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
@@ -159,7 +149,7 @@ def fit_rules(
         fitted_on=items.source,
         items=len(items.labels),
         speakers=len(places) if known else None,
-        pooled=pooled,
+        pooled=fit_calibration(items.logits, items.labels, options.scaling),
         corpora=corpora,
         thresholds=dict.fromkeys(classes, 0.0),
         answer_above=0.0,
@@ -185,6 +175,24 @@ def fit_rules(
             "notes": tuple(notes),
         }
     )
+
+
+def _scaled_corpora(
+    items: HeldOutItems, options: ScoreOptions, notes: list[str]
+) -> dict[str, Calibration]:
+    """Fit the scaling of every corpus with enough held out; note those that have too little."""
+    found: dict[str, Calibration] = {}
+    if options.scaling == "none":
+        return found
+    for name in sorted({one for one in items.corpora if one is not None}):
+        mine = np.array([one == name for one in items.corpora])
+        if mine.sum() >= options.least:
+            found[name] = fit_calibration(items.logits[mine], items.labels[mine], options.scaling)
+        else:
+            notes.append(
+                f"{name} has {int(mine.sum())} utterances held out: scaled with all others"
+            )
+    return found
 
 
 def _thresholds(

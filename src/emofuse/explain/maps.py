@@ -9,7 +9,7 @@ from emofuse.evaluation.tables import Table
 from emofuse.explain import draw
 from emofuse.explain.attention import AttentionMap, entropy_share, read_maps
 from emofuse.explain.axes import band_hertz, time_axis
-from emofuse.explain.gradcam import Cam, cam_layers, choose_layer, grad_cam
+from emofuse.explain.gradcam import Cam, CamLayer, cam_layers, choose_layer, grad_cam
 from emofuse.explain.options import ExplainOptions
 from emofuse.explain.panel import NotApplicable, Panel, Picture, Sheet
 from emofuse.explain.randomise import compare_redrawn
@@ -41,25 +41,7 @@ def grad_cam_panel(case: Case, options: ExplainOptions) -> Panel:
     heat = cam.fine / top if top > 0 else cam.fine
     mel = case.batch.modalities["audio"].values[0].double().numpy()
     mel = DECIBELS * mel[cam.start : cam.start + cam.fine.shape[1]].T
-    legal = list(cam_layers(case.model))
-    height, columns = cam.coarse.shape
-    more = "" if layer.name == legal[0] else "; an earlier layer has more"
-    notes = [
-        f"layer {layer.name}; legal: {', '.join(legal)}",
-        f"it has {height} x {columns} cells over frequency and time{more}",
-    ]
-    redrawn: list[float | None] = []
-    if top <= 0:
-        notes.append("the map is 0 everywhere: nothing in this layer speaks for the class")
-    elif options.draws:
-        drawn = compare_redrawn(
-            case.model,
-            lambda model: grad_cam(model, case.batch, layer, case.target, options.score).fine,
-            options.draws,
-            options.draw_seed,
-        )
-        notes.append(drawn.words())
-        redrawn = list(drawn.correlations)
+    notes, redrawn = _cam_notes(case, options, layer, cam)
     row, column = np.unravel_index(int(cam.fine.argmax()), cam.fine.shape)
     numbers = {
         "layer": layer.name,
@@ -92,8 +74,33 @@ def grad_cam_panel(case: Case, options: ExplainOptions) -> Panel:
         ),
         (_cam_sheet(cam, times, hertz),),
         numbers,
-        tuple(notes),
+        notes,
     )
+
+
+def _cam_notes(
+    case: Case, options: ExplainOptions, layer: CamLayer, cam: Cam
+) -> tuple[tuple[str, ...], list[float | None]]:
+    """Say how coarse a map is, and how like those of networks with other weights."""
+    legal = list(cam_layers(case.model))
+    height, columns = cam.coarse.shape
+    more = "" if layer.name == legal[0] else "; an earlier layer has more"
+    notes = [
+        f"layer {layer.name}; legal: {', '.join(legal)}",
+        f"it has {height} x {columns} cells over frequency and time{more}",
+    ]
+    if float(cam.fine.max()) <= 0:
+        notes.append("the map is 0 everywhere: nothing in this layer speaks for the class")
+        return tuple(notes), []
+    if not options.draws:
+        return tuple(notes), []
+    drawn = compare_redrawn(
+        case.model,
+        lambda model: grad_cam(model, case.batch, layer, case.target, options.score).fine,
+        options.draws,
+        options.draw_seed,
+    )
+    return (*notes, drawn.words()), list(drawn.correlations)
 
 
 def _cam_sheet(cam: Cam, times: Floats, hertz: Floats) -> Sheet:

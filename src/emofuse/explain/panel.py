@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from emofuse.errors import WorkError
+from emofuse.errors import MissingExtraError, WorkError
 from emofuse.evaluation.tables import Table
+from emofuse.explain.options import ExplainOptions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["NotApplicable", "Panel", "Picture", "Sheet", "refusal"]
+__all__ = ["NotApplicable", "Panel", "Picture", "Sheet", "make_panels", "refusal"]
+
+Of = TypeVar("Of")
 
 
 class NotApplicable(WorkError):  # noqa: N818 (no mistake of anybody's: it says what does not apply)
@@ -79,3 +82,28 @@ class Panel:
 def refusal(key: str, title: str, reason: object) -> Panel:
     """Give the panel of an explanation that does not apply."""
     return Panel(key, title, refused=str(reason), numbers={"not_applicable": str(reason)})
+
+
+def make_panels(
+    makers: Mapping[str, Callable[[Of, ExplainOptions], Panel]],
+    titles: Mapping[str, str],
+    of: Of,
+    options: ExplainOptions,
+) -> list[Panel]:
+    """Explain something in every way that is asked for; what does not apply says why.
+
+    Args:
+        makers: key of a panel -> what makes it.
+        titles: key -> title, for a panel that is refused.
+        of: what is explained.
+        options: of the explanations; they say which are asked for.
+    """
+    found = []
+    for key, make in makers.items():
+        if not options.wants(key):
+            continue
+        try:
+            found.append(make(of, options))
+        except (NotApplicable, MissingExtraError) as error:
+            found.append(refusal(key, titles[key], error))
+    return found

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from emofuse.errors import MissingExtraError
 from emofuse.evaluation.tables import Table
 from emofuse.explain import draw
 from emofuse.explain.clusters import Mean, mean_by_speaker, speaker_codes
@@ -17,7 +16,7 @@ from emofuse.explain.gates import RULE_OF, Gates
 from emofuse.explain.gathered import Gathered
 from emofuse.explain.options import ExplainOptions
 from emofuse.explain.pairs import correlation_panel
-from emofuse.explain.panel import NotApplicable, Panel, Picture, Sheet, refusal
+from emofuse.explain.panel import NotApplicable, Panel, Picture, Sheet, make_panels
 from emofuse.explain.projection import MOST_POINTS, project, silhouette
 from emofuse.layers.fuzzy import MEMBERSHIPS
 
@@ -41,15 +40,7 @@ def set_panels(gathered: Gathered, options: ExplainOptions) -> list[Panel]:
         "embeddings": _embeddings,
         "correlation": correlation_panel,
     }
-    found = []
-    for key, make in makers.items():
-        if not options.wants(key):
-            continue
-        try:
-            found.append(make(gathered, options))
-        except (NotApplicable, MissingExtraError) as error:
-            found.append(refusal(key, SET_TITLES[key], error))
-    return found
+    return make_panels(makers, SET_TITLES, gathered, options)
 
 
 def _groups(gathered: Gathered) -> dict[str, NDArray[np.bool_]]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import torch
 
-from emofuse.errors import MissingExtraError
 from emofuse.evaluation.tables import Table
 from emofuse.explain import draw
 from emofuse.explain.attributions import frames_panel
@@ -19,7 +18,7 @@ from emofuse.explain.maps import (
     grad_cam_panel,
 )
 from emofuse.explain.options import ExplainOptions
-from emofuse.explain.panel import NotApplicable, Panel, Picture, Sheet, refusal
+from emofuse.explain.panel import NotApplicable, Panel, Picture, Sheet, make_panels
 from emofuse.explain.shapley import subset_scores
 from emofuse.explain.spoken import words_panel
 from emofuse.explain.subject import Case
@@ -49,15 +48,7 @@ def utterance_panels(case: Case, options: ExplainOptions) -> list[Panel]:
         "gates": _gates,
         "trajectory": _trajectory,
     }
-    found = []
-    for key, make in makers.items():
-        if not options.wants(key):
-            continue
-        try:
-            found.append(make(case, options))
-        except (NotApplicable, MissingExtraError) as error:
-            found.append(refusal(key, TITLES[key], error))
-    return found
+    return make_panels(makers, TITLES, case, options)
 
 
 def _modalities(case: Case, options: ExplainOptions) -> Panel:
