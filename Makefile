@@ -7,7 +7,7 @@ PYTHON ?= python3
 JOBS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS ?= dev,opensmile,audformat,tracking,video,augment,search,ray,lora,explain
+EXTRAS ?= dev,opensmile,audformat,tracking,video,augment,search,ray,lora,explain,server,onnx
 READY := $(VENV)/.ready
 export TOKENIZERS_PARALLELISM = false
 
