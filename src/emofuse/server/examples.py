@@ -65,6 +65,7 @@ MODELS: dict[str, Any] = {
             "modalities": ["audio", "text"],
             "needs": [],
             "sample_rate": 16000,
+            "scale": [1.0, 5.0],
             "calibrated": True,
             "transcriber": None,
             "licence": "data: CC0-1.0; encoders: MIT",

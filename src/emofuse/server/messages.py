@@ -107,6 +107,7 @@ class ModelCard(Options):
     modalities: tuple[str, ...]
     needs: tuple[str, ...]
     sample_rate: int
+    scale: tuple[float, float] = Field(description="Lowest and highest valence and arousal.")
     calibrated: bool
     transcriber: str | None
     licence: str

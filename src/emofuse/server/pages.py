@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 
 from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.routing import Route
+
+from emofuse.recognition.timeline_page import COLOURS, SPARE
 
 __all__ = ["add_page"]
 
@@ -26,6 +29,19 @@ def add_page(app: FastAPI) -> None:
             continue
         place = "/" if entry.name == "index.html" else f"/page/{entry.name}"
         app.router.routes.append(_route(place, entry.read_bytes(), kind))
+    app.router.routes.append(_route("/page/colours.js", _colours().encode(), KINDS[".js"]))
+
+
+def _colours() -> str:
+    """The colours of emotions, those of the timeline's page (see `timeline_page.colour_of`)."""
+    return (
+        f"const COLOURS = {json.dumps(COLOURS)};\nconst SPARE = {json.dumps(SPARE)};\n"
+        "export function colourOf(emotion, classes) {\n"
+        "  if (emotion in COLOURS) return COLOURS[emotion];\n"
+        "  const strangers = classes.filter((name) => !(name in COLOURS));\n"
+        "  return SPARE[Math.max(strangers.indexOf(emotion), 0) % SPARE.length];\n"
+        "}\n"
+    )
 
 
 def _route(place: str, content: bytes, kind: str) -> Route:

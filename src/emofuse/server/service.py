@@ -177,6 +177,7 @@ class Service:
             modalities=found.modalities,
             needs=tuple(sorted(found.needs)),
             sample_rate=found.sample_rate,
+            scale=found.config.scheme.vad.get("valence", (-1.0, 1.0)),
             calibrated=found.scoring.calibrated,
             transcriber=None if heard is None else heard.name.rpartition("/")[2],
             licence=licence_line(found.config),
