@@ -14,7 +14,7 @@ export async function startLive(rate, on) {
 
   const letGo = () => {
     source.getTracks().forEach((track) => track.stop());
-    context.close();
+    if (context.state !== "closed") context.close();
   };
   const end = (trouble) => {
     if (ended) return;
@@ -24,7 +24,7 @@ export async function startLive(rate, on) {
   };
 
   try {
-    await context.audioWorklet.addModule("/page/worklet.js");
+    await context.audioWorklet.addModule("/page/worklet.js").catch(() => { throw lost(); });
     socket = await open(rate, on, end);
   } catch (error) {
     letGo();
@@ -48,10 +48,11 @@ export async function startLive(rate, on) {
   };
 }
 
+const lost = () => new Trouble("lost", "The connection to the service was lost.");
+
 function open(rate, on, end) {
   const place = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/stream`;
   const socket = new WebSocket(place);
-  const lost = () => new Trouble("lost", "The connection to the service was lost.");
   return new Promise((resolve, reject) => {
     let final = false;
     socket.onopen = () => socket.send(JSON.stringify({ rate, encoding: "pcm16", ...(keyInUse() ? { key: keyInUse() } : {}) }));

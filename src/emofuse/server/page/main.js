@@ -261,7 +261,11 @@ function listen() {
   at("live").addEventListener("click", live);
   at("again").addEventListener("click", run);
   at("words").addEventListener("keydown", (event) => { if (event.key === "Enter") run(); });
-  at("key").addEventListener("change", () => { api.useKey(at("key").value); greet(); });
+  at("key-field").addEventListener("submit", (event) => {
+    event.preventDefault();
+    api.useKey(at("key").value);
+    greet();
+  });
   for (const name of ["play", "seeked"]) at("player").addEventListener(name, follow);
   for (const name of ["dragover", "dragleave", "drop"]) {
     drop.addEventListener(name, (event) => {
