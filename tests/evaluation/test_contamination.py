@@ -67,6 +67,13 @@ def test_what_is_not_in_the_ledger_is_unknown(make_run):
     assert "nobody wrote down what the audio encoder" in result.stderr
 
 
+def test_a_folder_is_named_without_the_way_to_it():
+    one = {"spec": {"name": "/home/someone/models/minilm/model"}, "provenance": {"known": False}}
+    (line,) = unknown_encoders({"text": one})
+    assert "('minilm/model')" in line
+    assert "someone" not in line
+
+
 def test_odd_descriptions_say_nothing():
     for odd in (None, 3, [], {"audio": 3}, {"audio": {"provenance": 3}}, {"audio": {}}):
         assert contaminated_by(odd, ["iemocap"]) == ()

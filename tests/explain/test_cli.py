@@ -127,6 +127,9 @@ def test_the_set_is_explained_with_its_numbers(run, fleser_run, tmp_path):
     assert pair["CKA"]["low"] is None  # two speakers in a fold: too few to leave one out
     assert found["set"]["correlation"]["features"]["CKA"]["low"] is not None
     folder = tmp_path / "out" / "_set"
+    told = json.loads((folder / "panels.json").read_text())["panels"]
+    about = next(one["about"] for one in told if one["key"] == "correlation")
+    assert "CKA and CCA leave out one speaker after the other (jackknife)" in about
     rows = pd.read_csv(folder / "modalities.csv")
     assert len(rows) == 48
     assert rows["text"].mean() == pytest.approx(shapley["text"]["mean"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from emofuse.errors import shorten
@@ -39,10 +40,16 @@ def unknown_encoders(encoders: Any) -> tuple[str, ...]:
             spec = encoders[modality].get("spec")
             name = spec.get("name") if isinstance(spec, Mapping) else None
             found.append(
-                f"nobody wrote down what the {modality} encoder ({shorten(name)}) saw: it may know "
-                "the test speakers, or their labels"
+                f"nobody wrote down what the {modality} encoder ({shorten(_public(name))}) saw: it "
+                "may know the test speakers, or their labels"
             )
     return tuple(found)
+
+
+def _public(name: Any) -> Any:
+    """Leave out of a folder's path what others need not know: a page is shown around."""
+    parts = Path(name).parts if isinstance(name, str) and Path(name).is_absolute() else ()
+    return "/".join(parts[-2:]) if len(parts) > 3 else name
 
 
 def _provenances(encoders: Any) -> Iterable[tuple[str, Mapping[str, Any]]]:

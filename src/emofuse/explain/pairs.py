@@ -68,7 +68,9 @@ def correlation_panel(gathered: Gathered, options: ExplainOptions) -> Panel:
         "audio with its own text; mismatched: with the texts of other words. CKA is linear and "
         f"without bias; CCA is the first canonical correlation of at most {COMPONENTS} principal "
         "components a side, regularised, on speakers it was not fitted on. Chance is the 95 % "
-        f"quantile of {options.permutations} permuted pairings.",
+        f"quantile of {options.permutations} permuted pairings. Intervals of cosine and distance "
+        "draw speakers (bootstrap); those of CKA and CCA leave out one speaker after the other "
+        "(jackknife), as a bootstrap would draw an utterance twice, and two equal rows raise both.",
         (),
         (Table("audio and text", heads, tuple(lines), 2),),
         (),
