@@ -41,7 +41,7 @@ class Acoustic(Encoder):
 
     Args:
         spec: no option counts; the statistics are the pooling.
-        device: where the log-mel transform runs; openSMILE runs on the processor.
+        device: taken for the sake of the contract; the work is done by the processor.
 
     Raises:
         MissingExtraError: openSMILE is not installed.

@@ -12,16 +12,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
 from emofuse.encoders.pooling import pool, pooled_dim, thin
 from emofuse.encoders.settings import refuse_options, require_waveform
-from emofuse.encoders.workers import parallel_map
+from emofuse.encoders.workers import thread_map
 from emofuse.media.audio import SAMPLE_RATE
 
-__all__ = ["LogMel", "frame_signal", "log_mel", "mel_edges", "mel_filters"]
+__all__ = [
+    "LogMel",
+    "energy_filters",
+    "frame_signal",
+    "hann_window",
+    "log_mel",
+    "mel_edges",
+    "mel_filters",
+    "power_pairs",
+]
 
 WINDOW, HOP, N_FFT, BANDS = 400, 160, 512, 64
 LOWEST, HIGHEST = 20.0, 8000.0  # hertz
@@ -60,11 +68,36 @@ def frame_signal(waveform: FloatArray, window: int = WINDOW, hop: int = HOP) -> 
     return np.lib.stride_tricks.sliding_window_view(padded, window)[::hop]
 
 
-def log_mel(frames: torch.Tensor, window: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
-    """Turn ``(frames, WINDOW)`` of signal into ``(frames, BANDS)`` of log energies."""
-    spectrum = torch.fft.rfft(frames * window, n=N_FFT)
-    power = spectrum.real.square() + spectrum.imag.square()
-    return torch.log(power @ filters.T + FLOOR)
+def hann_window(size: int) -> FloatArray:
+    """Periodic Hann window, ``(size,)``."""
+    return (0.5 - 0.5 * np.cos(2.0 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
+def power_pairs(frames: FloatArray, n_fft: int) -> FloatArray:
+    """Transform ``(frames, window)`` to ``(frames, 2 * bins)``: real and imaginary part, squared.
+
+    The power of a bin is the sum of a pair; whoever sums up bins sums up pairs as well.
+    """
+    spectrum = np.fft.rfft(frames, n=n_fft).astype(np.complex64, copy=False)
+    pairs = spectrum.view(np.float32)
+    return np.square(pairs, out=pairs)
+
+
+def energy_filters() -> FloatArray:
+    """`mel_filters` for `power_pairs`, ``(2 * bins, BANDS)``."""
+    return np.ascontiguousarray(np.repeat(mel_filters(), 2, axis=1).T)
+
+
+def log_mel(frames: FloatArray, window: FloatArray, filters: FloatArray) -> FloatArray:
+    """Turn ``(frames, WINDOW)`` of signal into ``(frames, BANDS)`` of log energies.
+
+    Args:
+        frames: of `frame_signal`.
+        window: of `hann_window`.
+        filters: of `energy_filters`.
+    """
+    energies = power_pairs(frames * window, N_FFT) @ filters
+    return np.asarray(np.log(energies + np.float32(FLOOR)), np.float32)
 
 
 class LogMel(Encoder):
@@ -72,7 +105,7 @@ class LogMel(Encoder):
 
     Args:
         spec: ``granularity`` and ``pooling`` count; ``layer`` and ``dim`` do not exist here.
-        device: where the transform runs.
+        device: taken for the sake of the contract; the work is done by the processor.
 
     >>> encoder = LogMel(EncoderSpec(name="logmel", pooling="mean+std"))
     >>> encoder.encode([Item("a", waveform=np.zeros(16000, np.float32))])[0].shape
@@ -90,22 +123,18 @@ class LogMel(Encoder):
         pooled = spec.granularity == "pooled"
         self.dim = pooled_dim(spec.pooling, BANDS) if pooled else BANDS
         self.frame_rate = None if pooled else SAMPLE_RATE / HOP / spec.stride
-        self._device = device
-        self._window = torch.hann_window(WINDOW, periodic=True, device=device)
-        self._filters = torch.from_numpy(mel_filters()).to(device)
+        self._window, self._filters = hann_window(WINDOW), energy_filters()
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(frames, 64)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
-        waves = [require_waveform(item) for item in items]
-        return parallel_map(self._encode_one, waves, self._device)
+        return thread_map(self._encode_one, [require_waveform(item) for item in items])
 
     def _encode_one(self, waveform: FloatArray) -> FloatArray:
         framed = frame_signal(waveform)
         values = np.empty((len(framed), BANDS), np.float32)
         for start in range(0, len(framed), CHUNK):
-            chunk = torch.from_numpy(np.array(framed[start : start + CHUNK])).to(self._device)
-            energies = log_mel(chunk, self._window, self._filters)
-            values[start : start + CHUNK] = energies.cpu().numpy()
+            chunk = framed[start : start + CHUNK]
+            values[start : start + CHUNK] = log_mel(chunk, self._window, self._filters)
         if self.spec.granularity == "frames":
             return thin(values, self.spec.stride)
         return pool(values, self.spec.pooling)

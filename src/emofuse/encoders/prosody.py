@@ -15,20 +15,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from emofuse.encoders.cepstra import slope
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
-from emofuse.encoders.logmel import BANDS, HOP, WINDOW, frame_signal, log_mel, mel_filters
+from emofuse.encoders.logmel import (
+    BANDS,
+    HOP,
+    WINDOW,
+    energy_filters,
+    frame_signal,
+    hann_window,
+    log_mel,
+    power_pairs,
+)
 from emofuse.encoders.settings import refuse_options, require_waveform
-from emofuse.encoders.workers import parallel_map
+from emofuse.encoders.workers import thread_map
 from emofuse.media.audio import SAMPLE_RATE
 
 __all__ = ["NAMES", "Prosody"]
 
 CEPSTRA = 20
-PITCH_WINDOW, PITCH_FFT = 640, 2048
+PITCH_WINDOW, PITCH_FFT = 640, 1024  # up to lag 384 nothing wraps around
 SHORTEST_LAG, LONGEST_LAG = 32, 266  # samples: 500 to 60 Hz
 OCTAVE_COST = 0.05  # an octave lower must be this much more periodic
 ACTIVE_DECIBELS = 35.0
@@ -63,7 +71,7 @@ class Prosody(Encoder):
 
     Args:
         spec: only ``granularity`` counts; the statistics are the pooling.
-        device: where the transforms run.
+        device: taken for the sake of the contract; the work is done by the processor.
 
     >>> encoder = Prosody(EncoderSpec(name="prosody"))
     >>> encoder.encode([Item("a", waveform=np.zeros(16000, np.float32))])[0].shape
@@ -81,19 +89,20 @@ class Prosody(Encoder):
         pooled = spec.granularity == "pooled"
         self.dim = len(NAMES) if pooled else CEPSTRA + 3
         self.frame_rate = None if pooled else SAMPLE_RATE / HOP
-        self._device = device
-        self._window = torch.hann_window(WINDOW, periodic=True, device=device)
-        self._filters = torch.from_numpy(mel_filters()).to(device)
-        self._cosines = torch.from_numpy(_cosines()).to(device)
-        self._pitch_window = torch.hann_window(PITCH_WINDOW, periodic=True, device=device)
+        self._window, self._filters, self._cosines = (
+            hann_window(WINDOW),
+            energy_filters(),
+            _cosines(),
+        )
+        self._pitch_window = hann_window(PITCH_WINDOW)
         lags = _autocorrelation(self._pitch_window[None])
-        octaves = torch.arange(SHORTEST_LAG, LONGEST_LAG + 1, device=device).log2()
-        self._octave_cost = OCTAVE_COST * octaves
-        self._pitch_weight = 1.0 / (lags / lags[:, :1]).clamp(min=0.05)
+        octaves = np.log2(np.arange(SHORTEST_LAG, LONGEST_LAG + 1, dtype=np.float32))
+        self._octave_cost = np.float32(OCTAVE_COST) * octaves
+        self._pitch_weight = 1.0 / np.maximum(lags / lags[:, :1], np.float32(0.05))
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(1, 106)`` or ``(frames, 23)`` array an item (see `Encoder.encode`)."""
-        return parallel_map(self._encode_one, [require_waveform(i) for i in items], self._device)
+        return thread_map(self._encode_one, [require_waveform(item) for item in items])
 
     def _encode_one(self, waveform: FloatArray) -> FloatArray:
         energy, cepstra = self._spectral(waveform)
@@ -107,11 +116,10 @@ class Prosody(Encoder):
         """Give log energy ``(frames,)`` and cepstra ``(frames, 20)``."""
         energies: list[FloatArray] = []
         cepstra: list[FloatArray] = []
-        with torch.inference_mode():
-            for chunk in _chunks(frame_signal(waveform), CHUNK):
-                mel = log_mel(chunk.to(self._device), self._window, self._filters)
-                energies.append(mel.logsumexp(dim=1).cpu().numpy())
-                cepstra.append((mel @ self._cosines).cpu().numpy())
+        for chunk in _chunks(frame_signal(waveform), CHUNK):
+            mel = log_mel(chunk, self._window, self._filters)
+            energies.append(np.logaddexp.reduce(mel, axis=1))
+            cepstra.append(mel @ self._cosines)
         return np.concatenate(energies), np.concatenate(cepstra)
 
     def _pitch(self, waveform: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -121,15 +129,14 @@ class Prosody(Encoder):
         first, last = SHORTEST_LAG, LONGEST_LAG
         pitches: list[FloatArray] = []
         voicings: list[FloatArray] = []
-        with torch.inference_mode():
-            for chunk in _chunks(frame_signal(padded, PITCH_WINDOW, HOP), PITCH_CHUNK):
-                frames = chunk.to(self._device) * self._pitch_window
-                lags = _autocorrelation(frames - frames.mean(dim=1, keepdim=True))
-                height = lags / (lags[:, :1] + 1e-9) * self._pitch_weight
-                height = height[:, first : last + 1]
-                best = (height - self._octave_cost).argmax(dim=1)
-                pitches.append((SAMPLE_RATE / (first + best)).log().cpu().numpy())
-                voicings.append(height.gather(1, best[:, None])[:, 0].cpu().numpy())
+        for chunk in _chunks(frame_signal(padded, PITCH_WINDOW, HOP), PITCH_CHUNK):
+            frames = chunk * self._pitch_window
+            lags = _autocorrelation(frames - frames.mean(axis=1, keepdims=True))
+            height = lags / (lags[:, :1] + np.float32(1e-9)) * self._pitch_weight
+            height = height[:, first : last + 1]
+            best = (height - self._octave_cost).argmax(axis=1)
+            pitches.append(np.log(SAMPLE_RATE / (first + best)).astype(np.float32))
+            voicings.append(np.take_along_axis(height, best[:, None], axis=1)[:, 0])
         return _smooth(np.concatenate(pitches)), np.concatenate(voicings)
 
 
@@ -141,16 +148,15 @@ def _cosines() -> FloatArray:
     return np.asarray(table, np.float32)
 
 
-def _autocorrelation(frames: torch.Tensor) -> torch.Tensor:
-    spectrum = torch.fft.rfft(frames, n=PITCH_FFT)
-    power = spectrum.real.square() + spectrum.imag.square()
-    lags: torch.Tensor = torch.fft.irfft(power, n=PITCH_FFT)
-    return lags[:, : PITCH_WINDOW // 2]
+def _autocorrelation(frames: FloatArray) -> FloatArray:
+    pairs = power_pairs(frames, PITCH_FFT)
+    power = pairs[:, ::2] + pairs[:, 1::2]
+    lags = np.fft.irfft(power, n=PITCH_FFT)[:, : PITCH_WINDOW // 2]
+    return np.asarray(lags, np.float32)
 
 
-def _chunks(frames: FloatArray, size: int) -> Iterator[torch.Tensor]:
-    for start in range(0, len(frames), size):
-        yield torch.from_numpy(np.array(frames[start : start + size]))
+def _chunks(frames: FloatArray, size: int) -> Iterator[FloatArray]:
+    return (frames[start : start + size] for start in range(0, len(frames), size))
 
 
 def _smooth(values: FloatArray) -> FloatArray:

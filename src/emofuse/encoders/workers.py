@@ -6,17 +6,43 @@ busy machine. Batches are independent, so each worker thread computes its own on
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TypeVar
 
-import torch
-
-__all__ = ["parallel_map"]
+__all__ = ["cores", "parallel_map", "thread_map"]
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+
+
+def cores() -> int:
+    """Cores that this process may use: PyTorch's setting where it is loaded, else the system's."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.get_num_threads()
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdigit() and int(told):
+        return int(told)
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+
+
+def thread_map(function: Callable[[Input], Output], inputs: Sequence[Input]) -> list[Output]:
+    """Apply a function that computes with NumPy or ONNX Runtime to every input, in order.
+
+    >>> thread_map(lambda x: x + 1, [1, 2, 3])
+    [2, 3, 4]
+    """
+    count = min(cores(), len(inputs))
+    if count < 2:
+        return [function(value) for value in inputs]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(function, inputs))
 
 
 def parallel_map(
@@ -43,23 +69,27 @@ def parallel_map(
     [2, 3, 4]
     """
 
+    import torch
+
     def quietly(value: Input) -> Output:
         with torch.inference_mode():
             return function(value)
 
-    cores = torch.get_num_threads()
-    count = min(cores, len(inputs))
+    allowed = torch.get_num_threads()
+    count = min(allowed, len(inputs))
     if count < 2 or torch.device(device).type != "cpu":
         return [quietly(value) for value in inputs]
     order = sorted(range(len(inputs)), key=lambda place: -cost(inputs[place]))
     with ThreadPoolExecutor(count) as pool:
-        _take_one_core_each(pool, count, cores)
+        _take_one_core_each(pool, count, allowed)
         futures = {place: pool.submit(quietly, inputs[place]) for place in order}
         return [futures[place].result() for place in range(len(inputs))]
 
 
-def _take_one_core_each(pool: ThreadPoolExecutor, count: int, cores: int) -> None:
+def _take_one_core_each(pool: ThreadPoolExecutor, count: int, allowed: int) -> None:
     """Tell every thread of the pool to compute on one core, and no other thread."""
+    import torch
+
     barrier = Barrier(count)
 
     def start() -> None:
@@ -71,4 +101,4 @@ def _take_one_core_each(pool: ThreadPoolExecutor, count: int, cores: int) -> Non
 
     for future in [pool.submit(start) for _ in range(count)]:
         future.result()
-    torch.set_num_threads(cores)
+    torch.set_num_threads(allowed)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from emofuse.manifest import Modality
-    from emofuse.models.bundle import BundleConfig
+    from emofuse.models.bundle_config import BundleConfig
 
 __all__ = ["model_card"]
 
