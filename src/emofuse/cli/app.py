@@ -33,6 +33,7 @@ VERBS = (
     "explain",
     "predict",
     "listen",
+    "export",
     "serve",
     "demo",
 )

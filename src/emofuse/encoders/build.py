@@ -31,41 +31,47 @@ def load_encoder(modality: Modality, spec: EncoderSpec, device: str = "cpu") -> 
     >>> load_encoder("audio", EncoderSpec(name="logmel")).dim
     64
     """
-    from emofuse.encoders.emotion2vec_folder import is_emotion2vec
-    from emofuse.encoders.vggish import is_vggish, load_vggish
-
     device = _device(device)
     if spec.name.startswith(IMPORTED):
         raise EncoderError(
             f"{spec.name} names imported vectors: there is nothing to encode new files with; "
             "train on an encoder instead"
         )
-    if is_vggish(spec.name):
-        encoder = load_vggish(spec, device)
-    elif spec.name in ENCODERS:
-        encoder = cast("Encoder", ENCODERS.load(spec.name)(spec, device))
-    elif is_emotion2vec(spec.name):
-        from emofuse.encoders.emotion2vec import Emotion2Vec
-
-        encoder = Emotion2Vec(spec, device)
-    elif modality == "audio":
-        from emofuse.encoders.hf_audio import load_audio
-
-        encoder = load_audio(spec, device)
-    elif modality == "text":
-        from emofuse.encoders.hf_text import HFText
-
-        encoder = HFText(spec, device)
-    else:
-        from emofuse.encoders.clip_video import load_video
-
-        encoder = load_video(spec, device)
+    encoder = _load(modality, spec, device)
     if encoder.modality != modality:
         raise OptionError(f"encoder {spec.name!r} is for {encoder.modality}, not for {modality}")
     return encoder
 
 
+def _load(modality: Modality, spec: EncoderSpec, device: str) -> Encoder:
+    """Find out what a name stands for; a formula that needs no PyTorch does not load it."""
+    if spec.name in ENCODERS:
+        return cast("Encoder", ENCODERS.load(spec.name)(spec, device))
+    from emofuse.encoders.emotion2vec_folder import is_emotion2vec
+    from emofuse.encoders.vggish import is_vggish, load_vggish
+
+    if is_vggish(spec.name):
+        return load_vggish(spec, device)
+    if is_emotion2vec(spec.name):
+        from emofuse.encoders.emotion2vec import Emotion2Vec
+
+        return Emotion2Vec(spec, device)
+    if modality == "audio":
+        from emofuse.encoders.hf_audio import load_audio
+
+        return load_audio(spec, device)
+    if modality == "text":
+        from emofuse.encoders.hf_text import HFText
+
+        return HFText(spec, device)
+    from emofuse.encoders.clip_video import load_video
+
+    return load_video(spec, device)
+
+
 def _device(name: str) -> str:
+    if name == "cpu":
+        return name
     import torch
 
     if name == "auto":

@@ -87,6 +87,9 @@ class HFSpeech(Encoder):
         spec: what of it; every option but ``dim`` and ``pooling: cls`` counts.
         folder: where it lies.
         device: where it runs.
+
+    Attributes:
+        wanted: hidden layer, or None for the mean of all.
     """
 
     modality = "audio"
@@ -99,7 +102,7 @@ class HFSpeech(Encoder):
         self.precision = resolve_precision(spec, device)
         self.provenance = folder_provenance(folder)
         self._device = device
-        self._wanted = choose_layer(spec, _layer_count(folder))
+        self.wanted = choose_layer(spec, _layer_count(folder))
         self._model: SpeechModel | None = None
         width = int(folder.config.get("d_model") or folder.config["hidden_size"])
         pooled = spec.granularity == "pooled"
@@ -155,11 +158,11 @@ class HFSpeech(Encoder):
             if self.folder.kind == "whisper":
                 from emofuse.encoders.hf_whisper import WhisperModel
 
-                self._model = WhisperModel(self.folder, self._wanted, self.precision, self._device)
+                self._model = WhisperModel(self.folder, self.wanted, self.precision, self._device)
             else:
                 from emofuse.encoders.hf_waveform import WaveformModel
 
-                self._model = WaveformModel(self.folder, self._wanted, self.precision, self._device)
+                self._model = WaveformModel(self.folder, self.wanted, self.precision, self._device)
         return self._model
 
 

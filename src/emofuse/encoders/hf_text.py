@@ -122,13 +122,36 @@ class HFText(Encoder):
         pad = self._tokenizer.pad_token_id or 0
         grid = [list(ids) + [pad] * (longest - len(ids)) for ids in tokens]
         mask = torch.arange(longest, device=self._device)[None, :] < lengths[:, None]
+        state = self.run(torch.tensor(grid, device=self._device), mask.long())
+        return [state[row, : len(ids)] for row, ids in enumerate(tokens)]
+
+    def run(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Run the network (after `open`).
+
+        Args:
+            tokens: ``(batch, tokens)`` numbers.
+            mask: ``(batch, tokens)``, 1 on what is no padding.
+
+        Returns:
+            ``(batch, tokens, dim)`` float32 of the hidden layer that is wanted.
+        """
         output = self._model(
-            input_ids=torch.tensor(grid, device=self._device),
-            attention_mask=mask.long(),
+            input_ids=tokens,
+            attention_mask=mask,
             output_hidden_states=self._wanted != self._layers,
         )
-        state = self._choose(output)
-        return [state[row, : len(ids)] for row, ids in enumerate(tokens)]
+        return self._choose(output)
+
+    def tokenizer_json(self) -> str:
+        """Give the tokenizer as the library ``tokenizers`` writes it (after `open`).
+
+        Raises:
+            EncoderError: it is one of Python alone.
+        """
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise EncoderError(f"the tokenizer of {self.folder.path} has no tokenizer.json")
+        return str(backend.to_str())
 
     def named_tokens(self, text: str) -> list[Token]:
         """Give the tokens that a text is read as, one for each row of its frames.

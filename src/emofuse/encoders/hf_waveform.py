@@ -22,7 +22,7 @@ from emofuse.encoders.hf_folder import ModelFolder, read_model
 from emofuse.encoders.hf_frontend import ConvFrontEnd
 from emofuse.encoders.hidden import LayerTap
 
-__all__ = ["WaveformModel"]
+__all__ = ["WaveformModel", "fold_weight_norm"]
 
 LONGEST_SECONDS = 60
 
@@ -66,7 +66,7 @@ class WaveformModel:
         for module in model.encoder.pos_conv_embed.modules():
             if isinstance(module, nn.Conv1d):
                 module.register_forward_pre_hook(self._silence_padding)
-        _fold_weight_norm(model.encoder.pos_conv_embed)
+        fold_weight_norm(model.encoder.pos_conv_embed)
         self._tap = LayerTap(model.encoder.layers, wanted)
         self._model = model.to(device, self._dtype)
 
@@ -123,7 +123,7 @@ class WaveformModel:
         return None if mask is None else (args[0] * mask[:, None, :].to(args[0].dtype),)
 
 
-def _fold_weight_norm(module: nn.Module) -> None:
+def fold_weight_norm(module: nn.Module) -> None:
     """Compute normalised weights once instead of in every pass."""
     for part in module.modules():
         if nn.utils.parametrize.is_parametrized(part, "weight"):

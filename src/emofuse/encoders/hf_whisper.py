@@ -8,8 +8,8 @@ frames that pad a batch are zeroed before each convolution and masked in the att
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
@@ -18,9 +18,10 @@ from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import FloatArray
 from emofuse.encoders.hf_folder import ModelFolder, read_model
 from emofuse.encoders.hidden import LayerTap
+from emofuse.encoders.whisper_mel import WhisperMel
 from emofuse.errors import EncoderError
 
-__all__ = ["WhisperModel"]
+__all__ = ["WhisperModel", "read_spectrum"]
 
 
 class WhisperModel:
@@ -37,10 +38,10 @@ class WhisperModel:
         self, folder: ModelFolder, wanted: int | None, precision: str, device: str
     ) -> None:
         self.prefix = "encoder."
-        self._spectrum = _Spectrogram(folder)
+        self._spectrum = read_spectrum(folder)
         self.sample_rate = self._spectrum.sample_rate
         self.frame_rate = self.sample_rate / (2 * self._spectrum.hop)
-        encoder = read_model(folder, attn_implementation="sdpa").encoder
+        encoder = _read_encoder(folder)
         self.longest = 2 * self._spectrum.hop * int(encoder.config.max_source_positions)
         self._scale = float(encoder.embed_scale)
         self._tap = LayerTap(encoder.layers, wanted)
@@ -81,13 +82,29 @@ class WhisperModel:
             mels[row, :, : len(part)] = torch.from_numpy(part.T)
         counts = [self.frames(part) for part in parts]
         padded = min(lengths) < max(lengths)
-        hidden = self._front(mels.to(self._device, self._dtype), lengths if padded else None)
         mask = self._mask(counts)[:, None, None, :] if min(counts) < max(counts) else None
+        mels = mels.to(self._device, self._dtype)
+        state = self.states(mels, lengths if padded else None, mask)
+        return [state[row, :count] for row, count in enumerate(counts)]
+
+    def states(
+        self, mels: Tensor, lengths: Sequence[int] | None = None, mask: Tensor | None = None
+    ) -> Tensor:
+        """Run the network.
+
+        Args:
+            mels: ``(batch, bands, frames)``.
+            lengths: frames of each, where some are padded.
+            mask: ``(batch, 1, 1, frames out)`` bool, where some are padded.
+
+        Returns:
+            ``(batch, frames out, dim)`` float32 of the hidden layer that is wanted.
+        """
+        hidden = self._front(mels, lengths)
         for layer in self._encoder.layers:
             output = layer(hidden, mask)
             hidden = output[0] if isinstance(output, tuple) else output
-        state = self._tap.result(self._encoder.layer_norm(hidden))
-        return [state[row, :count] for row, count in enumerate(counts)]
+        return self._tap.result(self._encoder.layer_norm(hidden))
 
     def _front(self, mels: Tensor, lengths: Sequence[int] | None) -> Tensor:
         values = gelu(self._encoder.conv1(mels))
@@ -102,33 +119,25 @@ class WhisperModel:
         return steps[None, :] < torch.tensor(lengths, device=self._device)[:, None]
 
 
-class _Spectrogram:
-    """Log-mel spectrogram as Whisper's feature extractor computes it for an unpadded clip."""
+def _read_encoder(folder: ModelFolder) -> Any:
+    """Read the encoder alone: the decoder is neither built nor held in memory."""
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    def __init__(self, folder: ModelFolder) -> None:
-        from transformers import WhisperFeatureExtractor
+    names = {r"^(model\.)?encoder\.": ""}
+    return read_model(folder, WhisperEncoder, key_mapping=names, attn_implementation="sdpa")
 
-        try:
-            stock = WhisperFeatureExtractor.from_pretrained(str(folder.path), local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
-            raise EncoderError(
-                f"{folder.path} has no readable preprocessor_config.json: {error}"
-            ) from error
-        self.sample_rate = int(stock.sampling_rate)
-        self.hop, self._n_fft = int(stock.hop_length), int(stock.n_fft)
-        self._filters = torch.from_numpy(np.asarray(stock.mel_filters, np.float32))
-        self._window = torch.hann_window(self._n_fft)
 
-    def __call__(self, waveform: FloatArray) -> FloatArray:
-        """Turn ``(samples,)`` into ``(samples // hop, bands)``; a clip under 25 ms gets zeros."""
-        wave = torch.from_numpy(np.ascontiguousarray(waveform, np.float32))
-        if len(wave) < self._n_fft:
-            wave = torch.nn.functional.pad(wave, (0, self._n_fft - len(wave)))
-        spectrum = torch.stft(
-            wave, self._n_fft, self.hop, window=self._window, return_complex=True
-        )[:, :-1]
-        power = spectrum.real.square() + spectrum.imag.square()
-        logs = (power.T @ self._filters).clamp(min=1e-10).log10()
-        logs = torch.maximum(logs, logs.max() - 8.0)
-        result: FloatArray = ((logs + 4.0) / 4.0).numpy()
-        return result
+def read_spectrum(folder: ModelFolder) -> WhisperMel:
+    """Give the spectrogram that a folder's preprocessor describes.
+
+    Raises:
+        EncoderError: there is no ``preprocessor_config.json``, or it is damaged.
+    """
+    settings = folder.settings("preprocessor_config.json")
+    keys = {"sampling_rate": 16_000, "hop_length": 160, "n_fft": 400, "feature_size": 80}
+    sizes = [settings.get(name, usual) for name, usual in keys.items()]
+    if not settings or not all(isinstance(one, int) and one > 0 for one in sizes):
+        raise EncoderError(
+            f"{folder.path} has no readable preprocessor_config.json; get the complete checkpoint"
+        )
+    return WhisperMel(*sizes)

@@ -68,7 +68,6 @@ def parallel_map(
     >>> parallel_map(lambda x: x + 1, [1, 2, 3])
     [2, 3, 4]
     """
-
     import torch
 
     def quietly(value: Input) -> Output:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from emofuse import __version__
+from emofuse.encoders.onnx_graph import FileName, OnnxEncoderNote
 from emofuse.errors import BundleError, OptionError, shorten
 from emofuse.labels import LabelScheme
 from emofuse.manifest import Modality
@@ -27,7 +28,6 @@ __all__ = [
     "DataNote",
     "ModelNote",
     "OnnxCheck",
-    "OnnxEncoder",
     "OnnxNote",
     "ProtocolNote",
     "read_checked",
@@ -40,7 +40,6 @@ CONFIG_NAME = "config.json"
 CARD_NAME = "README.md"
 MAX_CONFIG_BYTES = 4 << 20
 LocalFolder = Annotated[str, Field(pattern=r"^encoders/(audio|text|video)$")]
-FileName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{1,80}$")]
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -106,32 +105,6 @@ class OnnxCheck(Options):
     agreed: float = Field(ge=0.0, le=1.0)
 
 
-class OnnxEncoder(Options):
-    """An encoder that is a graph of the bundle.
-
-    Attributes:
-        kind: ``whisper`` (log-mel frames in), ``waveform`` (samples in) or ``text`` (tokens in).
-        file: of the graph.
-        sample_rate: hertz.
-        longest: samples, or tokens, of one pass.
-        shortest: samples that one pass needs (``waveform``).
-        normalise: whether a clip gets mean 0 and variance 1 (``waveform``).
-        hop, n_fft, bands: of the spectrogram, in samples (``whisper``).
-        tokenizer: file of the tokenizer (``text``).
-    """
-
-    kind: Literal["whisper", "waveform", "text"]
-    file: FileName
-    sample_rate: int = Field(default=0, ge=0)
-    longest: int = Field(ge=1)
-    shortest: int = Field(default=1, ge=1)
-    normalise: bool = False
-    hop: int = Field(default=160, ge=1)
-    n_fft: int = Field(default=400, ge=2)
-    bands: int = Field(default=80, ge=1)
-    tokenizer: FileName | None = None
-
-
 class OnnxNote(Options):
     """What makes a bundle an ONNX bundle: graphs in the place of weights.
 
@@ -153,7 +126,7 @@ class OnnxNote(Options):
     precision: Precision = "fp32"
     file: FileName = "model.onnx"
     source: str
-    encoders: dict[Modality, OnnxEncoder] = Field(default_factory=dict)
+    encoders: dict[Modality, OnnxEncoderNote] = Field(default_factory=dict)
     needs: tuple[Modality, ...] = ()
     weights: tuple[Modality, ...] = ()
     vad: bool = False

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from emofuse.manifest import Modality
-    from emofuse.models.bundle_config import BundleConfig
+    from emofuse.models.bundle_config import BundleConfig, OnnxNote
 
 __all__ = ["model_card"]
 
@@ -21,15 +21,15 @@ METRIC_NAMES: Mapping[str, str] = {
 }
 
 
-def model_card(config: BundleConfig, state: Mapping[str, Tensor]) -> str:
+def model_card(config: BundleConfig, state: Mapping[str, Tensor] | None = None) -> str:
     """Write the card of a bundle, in Markdown.
 
     Args:
         config: the bundle's configuration.
-        state: its weights, for their number.
+        state: its weights, for their number; None of an ONNX bundle.
     """
     sections = (
-        _head(config, sum(part.numel() for part in state.values())),
+        _head(config, state),
         _classes(config),
         _encoders(config),
         _data(config),
@@ -38,6 +38,7 @@ def model_card(config: BundleConfig, state: Mapping[str, Tensor]) -> str:
         _provenance(config),
         _licences(config),
         _use(config),
+        *([] if config.onnx is None else [_export(config.onnx)]),
         _loading(config),
     )
     return "\n\n".join(sections) + "\n"
@@ -55,13 +56,34 @@ def _table(columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     return "\n".join(lines)
 
 
-def _head(config: BundleConfig, parameters: int) -> str:
+def _head(config: BundleConfig, state: Mapping[str, Tensor] | None) -> str:
     modalities = " + ".join(config.dims)
+    weights = "ONNX graphs"
+    if state is not None:
+        weights = f"{sum(part.numel() for part in state.values()):,} numbers in `model.safetensors`"
     return (
         f"# Emotion recogniser: {_cell(config.model.name)} on {modalities}\n\n"
         f"A model of emofuse {_cell(config.emofuse)} that names the emotion of an utterance from "
-        f"{modalities} features. {parameters:,} numbers in `model.safetensors`; `config.json` "
+        f"{modalities} features. {weights}; `config.json` "
         "says how to use them. This card was written by the program that trained the model."
+    )
+
+
+def _export(note: OnnxNote) -> str:
+    """Say how the graphs came to be and how far they are from what was trained."""
+    check = note.check
+    kept = {
+        "fp32": "Weights are in fp32.",
+        "fp16": "Weights of encoders are kept in fp16 and computed with in fp32.",
+        "int8": "Products of matrices in encoders are computed in 8 bits, other weights of theirs "
+        "are kept in fp16.",
+    }
+    return (
+        f"## Export\n\nONNX, opset {note.opset}, from the weights `{note.source[:12]}`. "
+        f"{kept[note.precision]} Compared with PyTorch on {_cell(check.on)}, {check.answers} "
+        f"answers: {100 * check.agreed:.1f} % the same emotion (at least "
+        f"{100 * check.agreement:.1f} % asked for), greatest difference of a probability "
+        f"{check.largest:.2g} (at most {check.tolerance:g})."
     )
 
 
@@ -96,13 +118,24 @@ def _encoders(config: BundleConfig) -> str:
             )
         )
     columns = ("modality", "encoder", "revision", "size", "licence")
-    absent = [name for name in config.encoders if name not in config.encoders_local]
-    notes = [_learnt(config, name) for name in config.encoders if name in config.encoders_local]
+    absent = [name for name in config.encoders if _place(config, name) is None]
+    notes = [_learnt(config, name) for name in config.encoders if _is_learnt(config, name)]
     if len(absent) == len(config.encoders):
         notes.append("The encoders are not part of the bundle.")
     elif absent:
         notes.append(f"The {_cell(' and '.join(absent))} encoder is not part of the bundle.")
     return "\n\n".join(["## Encoders", _table(columns, rows), *notes])
+
+
+def _place(config: BundleConfig, modality: Modality) -> str | None:
+    """Give the file or folder of an encoder that is part of the bundle."""
+    if config.onnx is not None and modality in config.onnx.encoders:
+        return config.onnx.encoders[modality].file
+    return config.encoders_local.get(modality)
+
+
+def _is_learnt(config: BundleConfig, modality: Modality) -> bool:
+    return _place(config, modality) is not None and "learnt" in config.encoders[modality]
 
 
 def _learnt(config: BundleConfig, modality: Modality) -> str:
@@ -114,7 +147,7 @@ def _learnt(config: BundleConfig, modality: Modality) -> str:
     corpora = ", ".join(str(name) for name in note.get("corpora", ())) or "a corpus without a name"
     labels = "with their emotion labels" if note.get("labels") else "without their labels"
     return (
-        f"The {modality} encoder is part of the bundle (`{config.encoders_local[modality]}`): it "
+        f"The {modality} encoder is part of the bundle (`{_place(config, modality)}`): it "
         f"started from the one named above and was **{how}**, on {note.get('utterances', 0):,} "
         f"utterances of {_cell(corpora)}, {labels}, train and dev of one fold alone."
     )

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from emofuse.encoders.contract import FloatArray, Item
+from emofuse.encoders.contract import Item
 from emofuse.errors import EncoderError
-from emofuse.features.table import FeatureTable, Ragged
 from emofuse.manifest import Modality
-from emofuse.models.bundle import BundleConfig
-from emofuse.models.contract import EmotionOutput, FusionModel
+from emofuse.models.bundle_config import BundleConfig
 from emofuse.recognition.answer import Recognition
 from emofuse.recognition.encoding import BundleEncoders
+from emofuse.recognition.fusion import Floats, Fusion, Said
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.reading import Loaded
-from emofuse.recognition.scoring import Scoring
+from emofuse.recognition.scoring import Scoring, softmax
 
 __all__ = ["Answerer"]
 
@@ -30,23 +28,21 @@ class Answerer:
     """Encodes, fuses and tells; any number of threads may ask, one is answered at a time.
 
     Args:
-        model: in evaluation mode, on its device.
+        fusion: the model.
         config: the bundle's configuration.
         encoders: the bundle's.
-        device: where the model runs.
         scoring: how logits become answers.
     """
 
     def __init__(
         self,
-        model: FusionModel,
+        fusion: Fusion,
         config: BundleConfig,
         encoders: BundleEncoders,
-        device: torch.device,
         scoring: Scoring,
     ) -> None:
-        self._model, self._config, self._encoders = model, config, encoders
-        self._device, self._scoring = device, scoring
+        self._fusion, self._config, self._encoders = fusion, config, encoders
+        self._scoring = scoring
         self._facts = {"model": model_line(config), "licence": licence_line(config)}
         self._turn = threading.Lock()
         self.modalities = tuple(config.dims)
@@ -54,7 +50,7 @@ class Answerer:
     @property
     def needs(self) -> frozenset[str]:
         """Modalities that the model cannot do without."""
-        return self._model.needs()
+        return self._fusion.needs
 
     def answer(self, chunk: Sequence[Loaded]) -> list[Recognition]:
         """Answer together what was read together.
@@ -62,20 +58,18 @@ class Answerer:
         Raises:
             BundleError: an encoder that is needed is not the bundle's.
         """
-        with self._turn, torch.inference_mode():
+        with self._turn:
             for modality in ("audio", "text", "video"):
                 self._encode(chunk, modality)
             for one in chunk:
                 self._check(one)
             good = [one for one in chunk if one.error is None]
-            output = self._forward([one.features for one in good]) if good else None
-            if output is not None:
-                output = self._distrust(good, output)
+            said = self._fusion.say([one.features for one in good]) if good else None
+            if said is not None:
+                said = self._distrust(good, said)
         places = {id(one): row for row, one in enumerate(good)}
         return [
-            _failed(one)
-            if output is None or one.error
-            else self._tell(one, output, places[id(one)])
+            _failed(one) if said is None or one.error else self._tell(one, said, places[id(one)])
             for one in chunk
         ]
 
@@ -98,23 +92,13 @@ class Answerer:
         if one.error is not None:
             return
         have = set(one.features)
-        lacking = sorted(self._model.needs() - have)
+        lacking = sorted(self._fusion.needs - have)
         if not have:
             one.error = f"nothing to go by: the model knows {_and(self.modalities)}"
         elif lacking:
             one.error = f"model {self._config.model.name!r} cannot do without {_and(lacking)}"
 
-    def _forward(self, features: Sequence[Mapping[str, FloatArray]]) -> EmotionOutput:
-        parts = {
-            str(name): Ragged.from_arrays([one.get(name) for one in features], dim)
-            for name, dim in self._config.dims.items()
-        }
-        ids = tuple(str(row) for row in range(len(features)))
-        batch = FeatureTable(ids, parts, {}).batch(torch.arange(len(ids)))
-        output: EmotionOutput = self._model(batch.to(self._device))
-        return output
-
-    def _distrust(self, good: Sequence[Loaded], output: EmotionOutput) -> EmotionOutput:
+    def _distrust(self, good: Sequence[Loaded], said: Said) -> Said:
         """Let words that may be wrong count for less: never for more.
 
         With ``c`` the share of the words expected to be right (`Query.trust`), the probabilities
@@ -122,42 +106,38 @@ class Answerer:
         """
         rows = [row for row, one in enumerate(good) if self._doubted(one)]
         if not rows:
-            return output
-        kept = [{k: v for k, v in good[row].features.items() if k != "text"} for row in rows]
-        without = self._forward(kept)
-        trust = output.logits.new_tensor([good[row].query.trust for row in rows])
-        index = torch.tensor(rows, device=self._device)
-        shares = _blend(
-            torch.softmax(output.logits[index], 1), torch.softmax(without.logits, 1), trust
+            return said
+        without = self._fusion.say(
+            [{k: v for k, v in good[row].features.items() if k != "text"} for row in rows]
         )
-        logits = output.logits.index_copy(0, index, shares.clamp(min=1e-30).log())
-        weights = {
-            name: value.index_copy(
-                0, index, _blend(value[index], _share(without, name, len(rows), value), trust)
-            )
-            for name, value in output.weights.items()
-        }
-        vad = output.vad
+        trust = np.array([good[row].query.trust for row in rows])
+        logits = said.logits.copy()
+        shares = _blend(softmax(said.logits[rows]), softmax(without.logits), trust)
+        logits[rows] = np.log(np.maximum(shares, 1e-30))
+        weights = {name: value.copy() for name, value in said.weights.items()}
+        for name, value in weights.items():
+            rest = without.weights.get(name, np.zeros(len(rows)))
+            value[rows] = _blend(value[rows], rest, trust)
+        vad = said.vad
         if vad is not None and without.vad is not None:
-            vad = vad.index_copy(0, index, _blend(vad[index], without.vad, trust))
-        return replace(output, logits=logits, weights=weights, vad=vad)
+            vad = vad.copy()
+            vad[rows] = _blend(vad[rows], without.vad, trust)
+        return replace(said, logits=logits, weights=weights, vad=vad)
 
     def _doubted(self, one: Loaded) -> bool:
         others = set(one.features) - {"text"}
         if "text" not in one.features or one.query.trust >= 1.0 or not others:
             return False
-        return not self._model.needs() - others
+        return not self._fusion.needs - others
 
-    def _tell(self, one: Loaded, output: EmotionOutput, row: int) -> Recognition:
-        logits = output.logits[row].double().cpu()
-        if not bool(torch.isfinite(logits).all()):
+    def _tell(self, one: Loaded, said: Said, row: int) -> Recognition:
+        logits = said.logits[row]
+        if not np.isfinite(logits).all():
             one.error = "the model gave NaN or infinity; the features are far from its training's"
             return _failed(one)
         used = tuple(name for name in self.modalities if name in one.features)
         missing = tuple(name for name in self.modalities if name not in used)
-        weights = {
-            name: float(output.weights[name][row]) for name in used if name in output.weights
-        }
+        weights = {name: float(said.weights[name][row]) for name in used if name in said.weights}
         start = None if one.seconds is None else one.query.start or 0.0
         return Recognition(
             id=one.query.id,
@@ -165,7 +145,7 @@ class Answerer:
             modalities=used,
             weights=weights or ({used[0]: 1.0} if len(used) == 1 else {}),
             missing=missing,
-            vad=None if output.vad is None else self._scaled(output.vad[row]),
+            vad=None if said.vad is None else self._scaled(said.vad[row]),
             seconds=one.seconds,
             start=start,
             end=None if start is None else start + (one.seconds or 0.0),
@@ -175,11 +155,10 @@ class Answerer:
             **self._facts,
         )
 
-    def _scaled(self, vad: Tensor) -> dict[str, float]:
+    def _scaled(self, vad: Floats) -> dict[str, float]:
         """Put a model's [-1, 1] on the scheme's scale."""
-        values = vad.double().cpu().tolist()
         found: dict[str, float] = {}
-        for name, value in zip(("valence", "arousal", "dominance"), values, strict=True):
+        for name, value in zip(("valence", "arousal", "dominance"), vad.tolist(), strict=True):
             if name in self._config.scheme.vad:
                 low, high = self._config.scheme.vad[name]
                 found[name] = low + (value + 1.0) / 2.0 * (high - low)
@@ -217,14 +196,9 @@ class Answerer:
         return tuple(notes)
 
 
-def _blend(whole: Tensor, part: Tensor, trust: Tensor) -> Tensor:
-    share = trust.reshape(-1, *[1] * (whole.ndim - 1)).to(whole.dtype)
-    return share * whole + (1.0 - share) * part.to(whole.dtype)
-
-
-def _share(output: EmotionOutput, name: str, count: int, like: Tensor) -> Tensor:
-    found = output.weights.get(name)
-    return like.new_zeros(count) if found is None else found.to(like.dtype)
+def _blend(whole: Floats, part: Floats, trust: Floats) -> Floats:
+    share = trust.reshape(-1, *[1] * (whole.ndim - 1))
+    return np.asarray(share * whole + (1.0 - share) * part)
 
 
 def _item(one: Loaded, modality: Modality) -> Item | None:

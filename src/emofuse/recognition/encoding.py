@@ -12,7 +12,7 @@ from emofuse.encoders.build import IMPORTED, load_encoder
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.errors import BundleError, EmofuseError, EncoderError, OptionError, nearest_hint
 from emofuse.manifest import Modality
-from emofuse.models.bundle import BundleConfig
+from emofuse.models.bundle_config import BundleConfig, OnnxNote, read_checked
 
 __all__ = ["BundleEncoders"]
 
@@ -38,8 +38,9 @@ class BundleEncoders:
         moved: Mapping[Modality, str] | None = None,
         folder: Path | None = None,
     ) -> None:
-        self._config = config
+        self._config, self._folder = config, folder
         self._device = device
+        _refuse_moved(config.onnx, moved or {})
         local = {} if folder is None else config.encoders_local
         self._moved = {name: str(Path(folder or "", place)) for name, place in local.items()}
         self._moved |= dict(moved or {})
@@ -90,6 +91,9 @@ class BundleEncoders:
 
     def _load(self, modality: Modality) -> Encoder:
         spec = self._specs[modality]
+        note = self._config.onnx
+        if note is not None and modality in note.encoders and self._folder is not None:
+            return _open_graph(self._folder, self._config, note, modality, spec)
         moved = self._moved.get(modality)
         if moved is not None:
             spec = spec.model_copy(update={"name": moved})
@@ -116,6 +120,28 @@ class BundleEncoders:
                 f"{self._config.dims[modality]}"
             )
         return encoder
+
+
+def _refuse_moved(note: OnnxNote | None, moved: Mapping[Modality, str]) -> None:
+    inside = set() if note is None else set(note.encoders) & set(moved)
+    if inside:
+        name = min(inside)
+        raise OptionError(f"the {name} encoder is a part of the ONNX bundle: it lies nowhere else")
+
+
+def _open_graph(
+    folder: Path, config: BundleConfig, note: OnnxNote, modality: Modality, spec: EncoderSpec
+) -> Encoder:
+    from emofuse.encoders.onnx_encoders import OnnxSpeech, OnnxText
+    from emofuse.encoders.onnx_graph import Graph
+
+    about = note.encoders[modality]
+    graph = Graph(read_checked(folder, config, about.file), str(folder / about.file))
+    description = config.encoders[modality]
+    if about.kind != "text":
+        return OnnxSpeech(description, spec, about, graph)
+    tokenizer = read_checked(folder, config, about.tokenizer or "tokenizer.json")
+    return OnnxText(description, spec, about, graph, tokenizer)
 
 
 def _spec(config: BundleConfig, modality: Modality) -> EncoderSpec:

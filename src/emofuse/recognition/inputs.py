@@ -13,7 +13,7 @@ from emofuse.manifest import Manifest, Utterance
 from emofuse.media.audio import AUDIO_EXTENSIONS
 from emofuse.recognition.query import Query, is_video, looks_like_audio, path_id, video_query
 
-__all__ = ["find_queries", "queries_from_bytes"]
+__all__ = ["find_queries", "manifest_queries", "queries_from_bytes"]
 
 AUDIO_COLUMNS = ("audio", "path", "file", "filename", "wav")
 VIDEO_COLUMNS = ("video",)
@@ -80,7 +80,7 @@ def _one(
     if as_list or suffix == ".txt":
         return list(_from_lines(read_text(path), path.parent, str(path)))
     if suffix == ".jsonl":
-        return list(_from_manifest(path))
+        return manifest_queries(Manifest.load(path))
     if suffix in (".csv", ".tsv"):
         return list(_from_table(path, "\t" if suffix == ".tsv" else ","))
     return [_ask(path)]
@@ -148,10 +148,9 @@ def _from_lines(content: str, folder: Path, where: str) -> Iterator[Query]:
         raise MediaError(f"{where} lists nothing; write a path a line, or path, tab, text")
 
 
-def _from_manifest(path: Path) -> Iterator[Query]:
-    manifest = Manifest.load(path)
-    for utterance in manifest:
-        yield _from_utterance(manifest, utterance)
+def manifest_queries(manifest: Manifest) -> list[Query]:
+    """Ask about every utterance of a manifest."""
+    return [_from_utterance(manifest, utterance) for utterance in manifest]
 
 
 def _from_utterance(manifest: Manifest, utterance: Utterance) -> Query:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
+from emofuse.encoders.onnx_graph import Graph
 from emofuse.errors import BundleError, OptionError
-from emofuse.models.bundle import CONFIG_NAME, WEIGHTS_NAME, BundleConfig
+from emofuse.models.bundle_config import CONFIG_NAME, WEIGHTS_NAME, BundleConfig, read_checked
+from emofuse.recognition.fusion import Fusion
 
-__all__ = ["DEFAULT", "check_device", "find_bundle", "licence_line", "model_line"]
+__all__ = [
+    "DEFAULT",
+    "check_device",
+    "find_bundle",
+    "licence_line",
+    "load_fusion",
+    "model_line",
+]
 
 DEFAULT = "default"
 """The name of the bundle that comes along with emofuse."""
@@ -22,6 +29,10 @@ def check_device(name: str) -> str:
     Raises:
         OptionError: there is no such device.
     """
+    if name == "cpu":
+        return name
+    import torch
+
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -60,8 +71,40 @@ def find_bundle(path: Path | str | None = None) -> Path:
     return path
 
 
+def load_fusion(folder: Path, config: BundleConfig, device: str) -> tuple[Fusion, str]:
+    """Load the model of a bundle, and say on which device it runs.
+
+    Args:
+        folder: of the bundle.
+        config: its configuration.
+        device: ``cpu``, ``cuda`` or ``auto``.
+
+    Raises:
+        BundleError: the weights are missing, damaged, or not the ones described.
+        OptionError: there is no such device, or an ONNX bundle does not run there.
+    """
+    if config.onnx is None:
+        device = check_device(device)
+        from emofuse.models.bundle import read_bundle
+        from emofuse.recognition.torch_fusion import TorchFusion
+
+        return TorchFusion(read_bundle(folder)[0], device), device
+    if device not in ("auto", "cpu"):
+        raise OptionError(f"device {device!r}: an ONNX bundle runs on the processor; take cpu")
+    from emofuse.recognition.onnx_fusion import OnnxFusion
+
+    name = config.onnx.file
+    graph = Graph(read_checked(folder, config, name), str(folder / name))
+    return OnnxFusion(graph, config.onnx, config.dims), "cpu"
+
+
 def model_line(config: BundleConfig) -> str:
-    """Name a model so that two trainings are told apart: ``late-fusion 0a1b2c3d4e5f``."""
+    """Name a model so that two trainings are told apart: ``late-fusion 0a1b2c3d4e5f``.
+
+    An ONNX bundle has the name of what it was exported from, with its precision behind.
+    """
+    if config.onnx is not None:
+        return f"{config.model.name} {config.onnx.source[:12]} onnx {config.onnx.precision}"
     return f"{config.model.name} {config.hashes.get(WEIGHTS_NAME, '')[:12]}".strip()
 
 

@@ -9,18 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from emofuse.errors import WorkError
 from emofuse.manifest import Modality
 from emofuse.media.audio import SAMPLE_RATE
-from emofuse.models.bundle import BundleConfig, read_bundle
-from emofuse.models.contract import FusionModel
+from emofuse.models.bundle_config import BundleConfig, read_config
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.recognition.answer import Recognition, Transcript, Word
 from emofuse.recognition.answering import Answerer
 from emofuse.recognition.encoding import BundleEncoders
-from emofuse.recognition.loading import check_device, find_bundle
+from emofuse.recognition.fusion import Fusion
+from emofuse.recognition.loading import find_bundle, load_fusion
 from emofuse.recognition.query import (
     Audio,
     Query,
@@ -49,23 +47,22 @@ class Recognizer:
     """Answers with a trained model; make one with `load`.
 
     One recogniser may be used from any number of threads: files are read side by side, encoding
-    and the model's pass are taken in turn (PyTorch spreads each over its own threads).
+    and the model's pass are taken in turn (each spreads over its own threads). A bundle of PyTorch
+    and an ONNX bundle answer alike; the latter needs neither PyTorch nor transformers.
 
     Args:
-        model: in evaluation mode.
+        fusion: the model at work.
         config: the bundle's configuration.
         encoders: what turns queries into the features that the model was trained on.
-        device: where the model runs, ``cpu`` or ``cuda``.
         scoring: how logits become answers; None = probabilities as the model gives them.
         transcriber: hears the words where none are given; None = nobody does.
     """
 
     def __init__(
         self,
-        model: FusionModel,
+        fusion: Fusion,
         config: BundleConfig,
         encoders: BundleEncoders,
-        device: str = "cpu",
         scoring: Scoring | None = None,
         *,
         transcriber: Transcriber | None = None,
@@ -73,9 +70,8 @@ class Recognizer:
         self.config = config
         self.scoring = scoring or Scoring(config.scheme.classes)
         self.transcriber = transcriber
-        place = torch.device(device)
         self._encoders = encoders
-        self._answerer = Answerer(model.to(place).eval(), config, encoders, place, self.scoring)
+        self._answerer = Answerer(fusion, config, encoders, self.scoring)
 
     @classmethod
     def load(
@@ -93,7 +89,7 @@ class Recognizer:
         Args:
             path: a run directory, or the bundle inside one; None or ``"default"`` is the bundle
                 that comes along.
-            device: ``cpu``, ``cuda`` or ``auto``.
+            device: ``cpu``, ``cuda`` or ``auto``; an ONNX bundle runs on the processor.
             encoders: modality -> where its encoder lies now, if it was moved; the weights must be
                 the ones that the bundle was trained with.
             raw: leave calibration, sets and silence aside.
@@ -106,16 +102,16 @@ class Recognizer:
             OptionError: no such device, or no scaling for this corpus.
             EncoderError: the transcriber cannot be had.
         """
-        device = check_device(device)
         folder = find_bundle(path)
-        model, config = read_bundle(folder)
+        config = read_config(folder)
+        fusion, device = load_fusion(folder, config, device)
         scoring = load_scoring(folder, config, raw=raw, corpus=corpus)
         ready = BundleEncoders(config, device, encoders or {}, folder)
         if isinstance(transcriber, str):
             from emofuse.recognition.transcribe import load_transcriber
 
             transcriber = load_transcriber(transcriber, device=device)
-        return cls(model, config, ready, device, scoring, transcriber=transcriber)
+        return cls(fusion, config, ready, scoring, transcriber=transcriber)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from emofuse.errors import BundleError, OptionError, nearest_hint
 from emofuse.evaluation.rules import AnswerRules
-from emofuse.models.bundle import CONFIG_NAME, BundleConfig
+from emofuse.models.bundle_config import CONFIG_NAME, BundleConfig
 
-__all__ = ["Scoring", "load_scoring"]
+__all__ = ["Scoring", "load_scoring", "softmax"]
+
+Floats = NDArray[np.float64]
+
+
+def softmax(logits: Floats) -> Floats:
+    """Turn logits ``(..., classes)`` into probabilities."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,11 @@ class Scoring:
     rules: AnswerRules | None = None
     corpus: str | None = None
 
-    def tell(self, logits: Tensor) -> dict[str, Any]:
+    def tell(self, logits: Floats) -> dict[str, Any]:
         """Give the fields of a `Recognition` that come from ``(classes,)`` logits."""
         if self.rules is None:
-            return {**self._named(torch.softmax(logits, dim=0).tolist()), "calibrated": False}
-        shares = self.rules.probabilities(logits.numpy()[None], [self.corpus])
+            return {**self._named(softmax(logits).tolist()), "calibrated": False}
+        shares = self.rules.probabilities(logits[None], [self.corpus])
         inside = self.rules.sets(shares)[0]
         promised = any(self.rules.thresholds.values())
         order = np.argsort(-shares[0], kind="stable").tolist()

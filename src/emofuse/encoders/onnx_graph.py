@@ -1,0 +1,81 @@
+"""A network as an ONNX graph: what it takes, and how it is opened. PyTorch has no part in it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from emofuse.encoders.contract import FloatArray
+from emofuse.encoders.workers import cores
+from emofuse.errors import BundleError
+from emofuse.options import Options
+
+__all__ = ["FileName", "Graph", "OnnxEncoderNote"]
+
+FileName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{1,80}$")]
+
+
+class OnnxEncoderNote(Options):
+    """An encoder that is a graph of a bundle.
+
+    Attributes:
+        kind: ``whisper`` (log-mel frames in), ``waveform`` (samples in) or ``text`` (tokens in).
+        file: of the graph.
+        sample_rate: hertz.
+        longest: samples, or tokens, of one pass.
+        shortest: samples that one pass needs (``waveform``).
+        normalise: whether a clip gets mean 0 and variance 1 (``waveform``).
+        hop, n_fft, bands: of the spectrogram, in samples (``whisper``).
+        tokenizer: file of the tokenizer (``text``).
+    """
+
+    kind: Literal["whisper", "waveform", "text"]
+    file: FileName
+    sample_rate: int = Field(default=0, ge=0)
+    longest: int = Field(ge=1)
+    shortest: int = Field(default=1, ge=1)
+    normalise: bool = False
+    hop: int = Field(default=160, ge=1)
+    n_fft: int = Field(default=400, ge=2)
+    bands: int = Field(default=80, ge=1)
+    tokenizer: FileName | None = None
+
+
+class Graph:
+    """An ONNX graph, ready to run on the processor; any number of threads may run it.
+
+    Args:
+        data: the graph.
+        where: what it is, for messages.
+
+    Raises:
+        BundleError: ONNX Runtime cannot read it.
+    """
+
+    def __init__(self, data: bytes, where: str) -> None:
+        import onnxruntime
+
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        settings.intra_op_num_threads = cores()
+        settings.inter_op_num_threads = 1
+        settings.enable_cpu_mem_arena = False  # it keeps the most that was ever needed
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                data, settings, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise BundleError(f"{where} is no graph that ONNX Runtime reads: {reason}") from error
+        self.outputs = tuple(one.name for one in self._session.get_outputs())
+
+    def run(self, **inputs: NDArray[Any]) -> dict[str, FloatArray]:
+        """Give every output by name."""
+        found = self._session.run(None, inputs)
+        return {
+            name: np.asarray(one, np.float32) for name, one in zip(self.outputs, found, strict=True)
+        }

@@ -1,0 +1,1 @@
+"""A bundle of PyTorch turned into an ONNX bundle, and checked against it."""
