@@ -12,8 +12,6 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
-from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
 
 from emofuse.errors import WorkError
 from emofuse.options import Options
@@ -33,6 +31,17 @@ Kind = Literal["none", "temperature", "vector"]
 BINS = 15
 VECTOR_PULL = 1e-3
 """Weight of the squared distance of log-scales and biases from 0: dev parts are small."""
+
+
+def log_softmax(logits: Floats, axis: int = -1) -> Floats:
+    """Logarithms of the probabilities that logits stand for, in float64."""
+    shifted = logits - logits.max(axis=axis, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=axis, keepdims=True)), np.float64)
+
+
+def softmax(logits: Floats, axis: int = -1) -> Floats:
+    """Turn logits into probabilities, in float64."""
+    return np.asarray(np.exp(log_softmax(logits, axis)), np.float64)
 
 
 class Calibration(Options):
@@ -115,6 +124,8 @@ def fit_calibration(
         return _nll(found, wanted) + pull, gradient + 2.0 * VECTOR_PULL * parameters
 
     limits = [(-7.0, 7.0)] * (1 if size == 1 else classes) + [(None, None)] * (size // 2)
+    from scipy.optimize import minimize  # a third of a second that answering does without
+
     best = minimize(loss, np.zeros(size), jac=True, method="L-BFGS-B", bounds=limits[:size]).x
     return Calibration(
         kind=kind,

@@ -10,6 +10,7 @@ import numpy as np
 
 from emofuse.encoders.contract import Item
 from emofuse.errors import EncoderError
+from emofuse.evaluation.calibration import softmax
 from emofuse.manifest import Modality
 from emofuse.models.bundle_config import BundleConfig
 from emofuse.recognition.answer import Recognition
@@ -17,7 +18,7 @@ from emofuse.recognition.encoding import BundleEncoders
 from emofuse.recognition.fusion import Floats, Fusion, Said
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.reading import Loaded
-from emofuse.recognition.scoring import Scoring, softmax
+from emofuse.recognition.scoring import Scoring
 
 __all__ = ["Answerer"]
 

@@ -11,18 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.errors import BundleError, OptionError, nearest_hint
+from emofuse.evaluation.calibration import softmax
 from emofuse.evaluation.rules import AnswerRules
 from emofuse.models.bundle_config import CONFIG_NAME, BundleConfig
 
-__all__ = ["Scoring", "load_scoring", "softmax"]
+__all__ = ["Scoring", "load_scoring"]
 
 Floats = NDArray[np.float64]
-
-
-def softmax(logits: Floats) -> Floats:
-    """Turn logits ``(..., classes)`` into probabilities."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True))
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,12 @@ def _quantised(model: Any) -> Any:
     try:
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
+        from onnxruntime.quantization.quant_utils import add_pre_process_metadata
     except ImportError as error:
         raise MissingExtraError("onnx", "onnx") from error
     with tempfile.TemporaryDirectory() as folder:
         plain, small = Path(folder, "plain.onnx"), Path(folder, "small.onnx")
+        add_pre_process_metadata(model)  # there is nothing to be prepared: no remark about it
         onnx.save(model, plain)
         quantize_dynamic(
             plain,
@@ -53,7 +55,9 @@ def _quantised(model: Any) -> Any:
             per_channel=True,
             weight_type=QuantType.QInt8,
         )
-        return onnx.load(small)
+        small_model = onnx.load(small)
+    del small_model.metadata_props[:]
+    return small_model
 
 
 def _halve(model: Any) -> None:

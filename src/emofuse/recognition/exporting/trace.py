@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +49,9 @@ def trace(
         raise MissingExtraError("onnxscript", "onnx") from error
     del onnxscript
     axes = {name: torch.export.Dim(name) for each in free.values() for name in each.values()}
-    shapes = [{a: axes[n] for a, n in free.get(name, {}).items()} or None for name in inputs]
+    shapes = tuple({a: axes[n] for a, n in free.get(name, {}).items()} or None for name in inputs)
+    takes = inspect.signature(module.forward).parameters.values()
+    many = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in takes)
     try:
         with _quiet(), quiet_transformers(), torch.no_grad():
             program = torch.onnx.export(
@@ -58,7 +61,7 @@ def trace(
                 opset_version=OPSET,
                 input_names=list(inputs),
                 output_names=list(outputs),
-                dynamic_shapes=tuple(shapes),
+                dynamic_shapes=(shapes,) if many else shapes,
                 verbose=False,
             )
     except Exception as error:
