@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.encoders.conftest import checkpoint  # noqa: F401 (a fixture)
 
 from emofuse.encoders.build import describe_encoder, load_encoder
 from emofuse.encoders.contract import EncoderSpec
@@ -15,7 +16,6 @@ from emofuse.labels import get_scheme
 from emofuse.models.build import build_model, parse_model_options
 from emofuse.models.bundle import BundleConfig, DataNote, ModelNote, write_bundle
 from emofuse.models.contract import ModelSpec
-from tests.encoders.conftest import checkpoint  # noqa: F401 (a fixture)
 
 SCHEME = get_scheme("basic4")
 MakeBundle = Callable[..., Path]
