@@ -41,7 +41,7 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Audit the folds, then train every fold with every seed and write the run directory."""
-    from emofuse.training.distributed import is_main
+    from emofuse.training.together.place import is_main
     from emofuse.training.recipe import load_recipe
     from emofuse.training.run import train as run_recipe
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emofuse.errors import TrainingError
 from emofuse.storage import atomic_path
+from emofuse.training.together.tensors import spread
 
 __all__ = [
     "load_state",
@@ -29,8 +30,8 @@ NOTE = "note"
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
     """Write tensors and a note to one file; a reader sees the old file or the new one."""
-    whole = {name: part.detach().cpu().contiguous().clone() for name, part in tensors.items()}
-    write_tensors(path, whole, {NOTE: json.dumps(note)})
+    kept = {name: part.detach().cpu().contiguous().clone() for name, part in tensors.items()}
+    write_tensors(path, kept, {NOTE: json.dumps(note)})
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -75,22 +76,40 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {n.removeprefix(start): part for n, part in tensors.items() if n.startswith(start)}
 
 
-def pack_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Give the state of an optimiser that keeps tensors for each parameter (such as AdamW)."""
-    state = optimiser.state_dict()["state"]
+def pack_optimiser(
+    optimiser: torch.optim.Optimizer, order: Sequence[Tensor] | None = None
+) -> dict[str, Tensor]:
+    """Give the state of an optimiser that keeps tensors for each parameter (such as AdamW).
+
+    Args:
+        optimiser: which.
+        order: its parameters in the order to number them by; its own unless told.
+    """
     return {
         f"{place}.{name}": torch.as_tensor(value)
-        for place, values in state.items()
-        for name, value in values.items()
+        for place, one in enumerate(_parameters(optimiser) if order is None else order)
+        for name, value in optimiser.state.get(one, {}).items()
         if value is not None
     }
 
 
-def unpack_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+    return [one for group in optimiser.param_groups for one in group["params"]]
+
+
+def unpack_optimiser(
+    optimiser: torch.optim.Optimizer,
+    tensors: Mapping[str, Tensor],
+    order: Sequence[Tensor] | None = None,
+) -> None:
     """Put back what `pack_optimiser` gave; settings such as the learning rate stay as they are."""
+    own = _parameters(optimiser)
+    given = own if order is None else order
+    places = {id(one): place for place, one in enumerate(own)}
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        place, _, name = key.partition(".")
-        state.setdefault(int(place), {})[name] = value
+        number, _, name = key.partition(".")
+        parameter = given[int(number)]
+        state.setdefault(places[id(parameter)], {})[name] = spread(value, parameter)
     current = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": current["param_groups"]})

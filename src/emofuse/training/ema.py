@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from emofuse.training.together.tensors import spread
+
 __all__ = ["Average"]
 
 
@@ -55,7 +57,7 @@ class Average:
         """Put back what `state` gave."""
         self.steps = int(tensors["steps"])
         for name, one in self._mean.items():
-            one.copy_(tensors[f"mean.{name}"])
+            one.copy_(spread(tensors[f"mean.{name}"], one))
 
     @torch.no_grad()
     def _put(self, values: Mapping[str, Tensor]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from emofuse.errors import OptionError, nearest_hint
 from emofuse.features.table import FeatureTable
+from emofuse.layers.gather import process_count, process_rank
 from emofuse.losses.contract import LossContext, Targets
 from emofuse.losses.objective import Objective, build_objective
 from emofuse.models.build import build_model, seeded
@@ -29,6 +30,8 @@ from emofuse.training.judge import Recognised, better_is_higher, judge, recognis
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
 from emofuse.training.steppers import Row, Stepper, Work, make_stepper
+from emofuse.training.together.shards import agreed, is_sharded, let_go, shard
+from emofuse.training.together.tensors import spread, whole
 
 __all__ = ["Blueprint", "EpochHook", "Fit", "Outcome"]
 
@@ -156,6 +159,9 @@ class Fit:
             self.dev_feeder.condense(self.fusion)
             self.dev_targets = _to(self.dev.targets, self.device)
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
+        self._rebuild = lambda: build_model(blueprint.model, blueprint.model_options, spec, seed)
+        if options.sharding == "fsdp" and process_count() > 1:
+            shard(self.model)
         if objective_start is not None:
             self.objective.load_state_dict(dict(objective_start))
         self.stepper = stepper(
@@ -202,7 +208,7 @@ class Fit:
                 if hook is not None:
                     hook(row)
                 due = time.monotonic() - saved >= self.options.checkpoint_seconds
-                due = due and self.stepper.resumable
+                due = agreed(due and self.stepper.resumable)
                 if checkpoint is not None and (keep_end if self.outcome.finished else due):
                     self._save(checkpoint)
                     saved = time.monotonic()
@@ -210,10 +216,23 @@ class Fit:
             with self.stepper.averaged():
                 self._best_state = _copy(kept_state(self.model))
         put_state(self.model, self._best_state)
+        if is_sharded(self.model):
+            self._put_together()
         if isinstance(self.model, FinetuneNetwork):
             self.model.merge()
         self.model.eval()
         return self.outcome
+
+    def _put_together(self) -> None:
+        """Take a plain model in place of one that the processes hold a share of each."""
+        state = whole(kept_state(self.model))
+        self._best_state = {}
+        self.fusion = self._rebuild().to(self.device)
+        self.model = self.fusion
+        if self._tuning is not None:
+            self._tuning = self._tuning.opened_again()
+            self.model = self._tuning.network(self.fusion)
+        put_state(self.model, state)
 
     def feeder(self, rows: Tensor) -> Feeder:
         """Feed rows of the table to `model`, as they are when nothing is learned."""
@@ -239,6 +258,7 @@ class Fit:
             return None
         with self.stepper.averaged():
             seen = recognise(share_model(self.model), self.dev_feeder, extras=True)
+            let_go(self.model)
         return seen, self.dev_targets.labels.cpu()
 
     def _epoch(self) -> Row:
@@ -248,6 +268,7 @@ class Fit:
         if self.dev is not None:
             with self.stepper.averaged():
                 found = self._judge_dev()
+                let_go(self.model)
                 row |= {f"dev_{name}": value for name, value in found.items()}
                 self._compare(better_is_higher(found, self.options.monitor))
         else:
@@ -294,9 +315,10 @@ class Fit:
             "random": _random_state(self.device),
         }
         tensors = {
-            f"{kind}.{n}": part for kind, group in parts.items() for n, part in group.items()
+            f"{kind}.{n}": part for kind, group in parts.items() for n, part in whole(group).items()
         }
-        save_state(path, tensors, asdict(self.outcome))
+        if process_rank() == 0:
+            save_state(path, tensors, asdict(self.outcome))
 
     def _restore(self, path: Path) -> None:
         loaded = load_state(path)
@@ -304,12 +326,18 @@ class Fit:
             return
         tensors, note = loaded
         self.outcome = Outcome(**note)
-        put_state(self.model, under("model", tensors))
+        own = kept_state(self.model)
+        put_state(self.model, _shares(under("model", tensors), own))
         self.objective.load_state_dict(under("objective", tensors))
-        self._best_state = {n: p.to(self.device) for n, p in under("best", tensors).items()}
+        best = {n: p.to(self.device) for n, p in under("best", tensors).items()}
+        self._best_state = _shares(best, own)
         if not self.outcome.finished:
             self.stepper.restore(under("stepper", tensors))
             _set_random_state(under("random", tensors))
+
+
+def _shares(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: spread(one, like[name]) for name, one in state.items()}
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

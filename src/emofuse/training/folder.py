@@ -23,7 +23,12 @@ __all__ = ["RUNTIME_KEYS", "claim", "environment", "keep_or_compare", "locked"]
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"
-RUNTIME_KEYS = ("trainer.checkpoint_seconds", "trainer.tracking", "trainer.workers")
+RUNTIME_KEYS = (
+    "trainer.checkpoint_seconds",
+    "trainer.sharding",
+    "trainer.tracking",
+    "trainer.workers",
+)
 """Keys that change how a run is carried out but not one of its numbers."""
 PACKAGES = (
     "torch",

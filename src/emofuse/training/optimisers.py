@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from emofuse.training.checkpoint import pack_optimiser, under, unpack_optimiser
 from emofuse.training.options import TrainerOptions
 from emofuse.training.schedule import Plateau, cycled_momentum, schedule_factor
+from emofuse.training.together.tensors import is_shard
 
 __all__ = ["Optimisers"]
 
@@ -39,7 +40,9 @@ class Optimisers:
         self._apart = options.objective_learning_rate is not None and bool(objective)
         first, *others = model
         together = ([*first[0], *(() if self._apart else objective)], first[1])
-        self.main = _make(options, [together, *others])
+        groups = _groups([together, *others])
+        self._order = [one for group in groups for one in group["params"]]
+        self.main = _make(options, [part for group in groups for part in _kinds(group)])
         self.extra: torch.optim.Optimizer | None = None
         if self._apart:
             self.extra = torch.optim.Adam(objective, lr=options.objective_learning_rate or 0.0)
@@ -88,14 +91,15 @@ class Optimisers:
 
     def state(self) -> dict[str, Tensor]:
         """Give everything that a checkpoint needs."""
-        found = {f"optimiser.{key}": part for key, part in pack_optimiser(self.main).items()}
+        packed = pack_optimiser(self.main, self._order)
+        found = {f"optimiser.{key}": part for key, part in packed.items()}
         if self.extra is not None:
             found |= {f"extra.{key}": part for key, part in pack_optimiser(self.extra).items()}
         return found | {"plateau": self.plateau.state()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `state` gave."""
-        unpack_optimiser(self.main, under("optimiser", tensors))
+        unpack_optimiser(self.main, under("optimiser", tensors), self._order)
         if self.extra is not None:
             unpack_optimiser(self.extra, under("extra", tensors))
         self.plateau.restore(tensors["plateau"])
@@ -104,14 +108,25 @@ class Optimisers:
         return (self.main,) if self.extra is None else (self.main, self.extra)
 
 
-def _make(options: TrainerOptions, parts: Sequence[RateGroup]) -> torch.optim.Optimizer:
+def _groups(parts: Sequence[RateGroup]) -> list[dict[str, Any]]:
+    """Group parameters by their rate and by whether their weights decay."""
     groups: list[dict[str, Any]] = []
     for parameters, share in parts:
         groups += [
             {"params": [p for p in parameters if p.ndim >= 2], "share": share},
             {"params": [p for p in parameters if p.ndim < 2], "share": share, "weight_decay": 0.0},
         ]
-    kept = [group for group in groups if group["params"]]
+    return [group for group in groups if group["params"]]
+
+
+def _kinds(group: dict[str, Any]) -> list[dict[str, Any]]:
+    """Part shares of sharded parameters from whole ones: no kernel takes both at once."""
+    shares = [one for one in group["params"] if is_shard(one)]
+    others = [one for one in group["params"] if not is_shard(one)]
+    return [{**group, "params": params} for params in (shares, others) if params]
+
+
+def _make(options: TrainerOptions, kept: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
     device = next((p.device.type for group in kept for p in group["params"]), "cpu")
     common: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
     if options.optimiser == "sgd":

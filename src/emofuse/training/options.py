@@ -194,6 +194,10 @@ class TrainerOptions(Options):
             processor where the time left is worth their start, 0 = this one alone.
         stack: train folds and seeds together as one batched computation where they can be:
             ``auto`` = on an accelerator.
+        sharding: how processes that `torchrun` or `accelerate launch` started hold what learns:
+            ``none`` = a copy each; ``fsdp`` = a share each of weights, gradients and optimiser
+            (fully sharded data parallel); ``auto`` = as `accelerate launch` says (``--use_fsdp``),
+            else ``none``. In one process there is nothing to share.
         deterministic: refuse operations that do not repeat; one thread; the same bytes again on
             the same processor.
     """
@@ -235,6 +239,7 @@ class TrainerOptions(Options):
     threads: int = Field(default=1, ge=1, le=1024)
     workers: Literal["auto"] | Annotated[int, Field(ge=0, le=256)] = "auto"
     stack: Literal["auto"] | bool = "auto"
+    sharding: Literal["auto", "none", "fsdp"] = "auto"
     tracking: tuple[str, ...] = Field(default=(), max_length=20)
     deterministic: bool = False
 
@@ -273,6 +278,8 @@ class TrainerOptions(Options):
             raise ValueError("feature_noise, mixup and curriculum need batches, not lbfgs")
         if (self.mixup or self.feature_noise) and any(s.kind == "finetune" for s in self.stages):
             raise ValueError("feature_noise and mixup change features, which finetune has none of")
+        if self.optimiser == "lbfgs" and self.sharding == "fsdp":
+            raise ValueError("sharding fsdp goes with optimisers that take batches, not lbfgs")
         if self.deterministic and self.threads > 1:
             raise ValueError("deterministic goes with threads 1")
         order = [("adapt", "features", "finetune").index(stage.kind) for stage in self.stages]

@@ -18,7 +18,6 @@ from emofuse.storage import read_json, sha256_text, write_json, write_text
 from emofuse.training.adaptation.adapted import check_adapted
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData, gather, load_manifest
-from emofuse.training.distributed import main_first, take_place, together
 from emofuse.training.fit import Blueprint
 from emofuse.training.fold_encoders import check_stages, rounds
 from emofuse.training.folder import claim, environment, keep_or_compare, locked
@@ -28,6 +27,7 @@ from emofuse.training.recipe import Recipe
 from emofuse.training.repeatable import repeatable
 from emofuse.training.scores import fit_scores, rules_note
 from emofuse.training.steppers import Row
+from emofuse.training.together.place import main_first, take_place, together
 from emofuse.training.trackers.contract import prepare
 
 __all__ = ["Run", "folds_note", "train"]

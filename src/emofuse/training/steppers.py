@@ -18,7 +18,7 @@ from emofuse.layers.gather import process_count
 from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
 from emofuse.models.contract import Batch, FusionModel
-from emofuse.models.shared import average_gradients, share_model
+from emofuse.models.shared import share_model
 from emofuse.training.checkpoint import under
 from emofuse.training.curriculum import draw_items, learned_classes
 from emofuse.training.ema import Average
@@ -28,6 +28,7 @@ from emofuse.training.memory import cut, too_large
 from emofuse.training.mixing import Mixing
 from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
+from emofuse.training.together.gradients import make_gradients
 
 __all__ = ["Batches", "Row", "Stepper", "Work", "check_losses", "cut_epoch", "make_stepper"]
 
@@ -134,7 +135,7 @@ class Batches:
         self.order = torch.Generator().manual_seed(2 * work.seed)
         self.hiding = torch.Generator().manual_seed(2 * work.seed + 1)
         self.mixing = Mixing(work.options, work.feeder, work.seed)
-        self.parameters = work.parameters()
+        self.gradients = make_gradients(work.model, work.parameters())
         self.optimisers = Optimisers(
             work.options,
             rate_groups(work.model),
@@ -210,22 +211,13 @@ class Batches:
                 torch.set_rng_state(before[0])
                 self.hiding.set_state(before[1])
                 self.mixing.back(before[2])
-        average_gradients(self.parameters)
-        norm: Tensor | None = None
+        self.gradients.settle()
         limit = work.options.clip or (math.inf if work.options.tracking else None)
-        if limit is not None:
-            norm = self._clip(limit)
+        norm = None if limit is None else self.gradients.clip(limit)
         self.optimisers.step()
         if self.average is not None:
             self.average.update()
         return passed, norm
-
-    def _clip(self, limit: float) -> Tensor | None:
-        """Clip; in one process as `Accelerator` does, without its way round."""
-        if self.work.accelerator.num_processes == 1:
-            return nn.utils.clip_grad_norm_(self.parameters, limit)
-        norm: Tensor | None = self.work.accelerator.clip_grad_norm_(self.parameters, limit)
-        return norm
 
     def _pass(self, parts: list[Tensor]) -> list[Passed]:
         """Add up the gradient of the mean loss over all items, a part of them at a time."""
@@ -236,7 +228,7 @@ class Batches:
             with work.autocast():
                 loss, values = self.loss(items)
             share = len(items) / total
-            work.accelerator.backward(loss if len(parts) == 1 else loss * share)
+            self.gradients.backward(loss if len(parts) == 1 else loss * share)
             passed.append((len(items), loss.detach(), list(values.values())))
         return passed
 
@@ -309,9 +301,9 @@ class _Whole:
     def __init__(self, work: Work) -> None:
         self.work = work
         self.converged = False
-        self.parameters = work.parameters()
+        self.gradients = make_gradients(work.model, work.parameters())
         self.optimiser = torch.optim.LBFGS(
-            self.parameters,
+            self.gradients.parameters,
             max_iter=LBFGS_ITERATIONS,
             history_size=10,
             tolerance_grad=1e-6,
@@ -338,7 +330,7 @@ class _Whole:
         return {"learning_rate": 1.0, "loss": loss}
 
     def _done(self) -> int:
-        state = self.optimiser.state[self.parameters[0]]
+        state = self.optimiser.state[self.gradients.parameters[0]]
         return int(state.get("n_iter", 0))
 
     def _closure(self) -> float:
@@ -346,10 +338,10 @@ class _Whole:
         self.optimiser.zero_grad()
         with work.autocast():
             loss, _ = work.objective(work.shared(self.batch), work.targets)
-        decay = sum(p.square().sum() for p in self.parameters if p.ndim >= 2)
+        decay = sum(p.square().sum() for p in self.gradients.parameters if p.ndim >= 2)
         total = loss + 0.5 * work.options.weight_decay * decay
-        work.accelerator.backward(total)
-        average_gradients(self.parameters)
+        self.gradients.backward(total)
+        self.gradients.settle()
         return float(total.detach())
 
     def judged(self, loss: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from emofuse.encoders.build import load_encoder
@@ -18,6 +19,7 @@ from emofuse.manifest import Modality
 
 __all__ = ["Backbone", "Prepared", "can_learn", "open_backbone"]
 
+SPARE_SAMPLES = 1600
 Unit = Any
 """What one pass takes: a spectrogram, a waveform, or the numbers of tokens."""
 Prepared = Sequence[Unit]
@@ -38,6 +40,7 @@ class Backbone:
         prepare: an utterance's waveform, or its text, in; units out.
         size: frames or tokens of a unit.
         states: units in, ``(frames, dim)`` of the chosen hidden layer each out; gradients pass.
+        spare: gives a short unit of nothing.
     """
 
     encoder: Encoder
@@ -49,6 +52,7 @@ class Backbone:
     prepare: Callable[[Item], Prepared]
     size: Callable[[Unit], int]
     states: Callable[[Sequence[Unit]], list[Tensor]]
+    spare: Callable[[], Unit]
 
 
 def can_learn(encoder: Encoder) -> bool:
@@ -90,6 +94,7 @@ def _speech(encoder: HFSpeech) -> Backbone:
         prepare,
         model.frames,
         model.forward,
+        lambda: model.prepare(np.zeros(SPARE_SAMPLES, np.float32))[0],
     )
 
 
@@ -109,4 +114,5 @@ def _text(encoder: HFText) -> Backbone:
         prepare,
         len,
         encoder.states,
+        lambda: encoder.tokens(Item("", text=".")),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -68,6 +68,8 @@ class LearningEncoder(nn.Module):
             _checkpoint(layer)
         kind = next(self.module.parameters()).device.type
         self._budget = CPU_FRAMES if kind == "cpu" else GPU_FRAMES
+        self._most: Callable[[int, torch.device], int] | None = None
+        self._anchors: list[Tensor] = []
         self.train(False)
 
     def _choose(self, frozen: int, lora: LoraOptions | None, seed: int) -> None:
@@ -115,7 +117,7 @@ class LearningEncoder(nn.Module):
         """
         spec = self.backbone.encoder.spec
         places = [place for place, one in enumerate(inputs) if one is not None]
-        found = self._encode([one for one in inputs if one is not None]) if places else []
+        found = self._encode([one for one in inputs if one is not None])
         device = next(self.module.parameters()).device
         if spec.granularity == "pooled":
             found = list(pool_frames(found, spec.pooling)[:, None]) if found else []
@@ -140,14 +142,40 @@ class LearningEncoder(nn.Module):
         owners = [place for place, units in enumerate(inputs) for _ in units]
         units = [unit for one in inputs for unit in one]
         found: dict[int, Tensor] = {}
+        batches = make_batches([backbone.size(unit) for unit in units], self._budget)
         with _quiet():
-            for batch in make_batches([backbone.size(unit) for unit in units], self._budget):
+            for batch in batches:
                 states = backbone.states([units[place] for place in batch])
                 found |= dict(zip(batch, states, strict=True))
+                self._anchor(states)
+            for _ in range(self._missing(len(batches))):
+                self._anchor(backbone.states([backbone.spare()]))
         joined: list[list[Tensor]] = [[] for _ in inputs]
         for place, owner in enumerate(owners):
             joined[owner].append(found[place])
         return [parts[0] if len(parts) == 1 else torch.cat(parts) for parts in joined]
+
+    def pass_together(self, most: Callable[[int, torch.device], int]) -> None:
+        """Make as many passes as the process that makes most; the further ones count nothing.
+
+        Args:
+            most: gives the largest of the numbers that all processes say.
+        """
+        self._most = most
+
+    def take_anchors(self) -> list[Tensor]:
+        """Give a scalar of 0 for each pass since the last call, through which a gradient goes."""
+        anchors, self._anchors = self._anchors, []
+        return anchors
+
+    def _missing(self, passes: int) -> int:
+        if self._most is None:
+            return 0
+        return self._most(passes, next(self.module.parameters()).device) - passes
+
+    def _anchor(self, states: Sequence[Tensor]) -> None:
+        if self._most is not None and torch.is_grad_enabled():
+            self._anchors.append(states[0][:0].sum())
 
     def merge(self) -> None:
         """Turn low-rank updates into plain weights."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from emofuse.models.contract import Batch, EmotionOutput, FusionModel
@@ -76,6 +77,30 @@ class FinetuneNetwork(FusionModel):
             for name, one in self.state_dict().items()
             if not name.startswith("encoders.") or name.removeprefix("encoders.") in learnt
         }
+
+    def layers(self) -> list[nn.Module]:
+        """Give the transformer layers of all encoders."""
+        encoders = [one for one in self.encoders.values() if isinstance(one, LearningEncoder)]
+        return [layer for one in encoders for layer in one.backbone.layers]
+
+    def pass_together(self, most: Callable[[int, torch.device], int]) -> None:
+        """Let each encoder make as many passes as in the process that makes most.
+
+        Args:
+            most: gives the largest of the numbers that all processes say.
+        """
+        for encoder in self.encoders.values():
+            if isinstance(encoder, LearningEncoder):
+                encoder.pass_together(most)
+
+    def take_anchors(self) -> list[Tensor]:
+        """Give a scalar of 0 for each pass of an encoder since the last call."""
+        return [
+            anchor
+            for encoder in self.encoders.values()
+            if isinstance(encoder, LearningEncoder)
+            for anchor in encoder.take_anchors()
+        ]
 
     def rate_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """Group what learns by its rate, as a share of the model's."""

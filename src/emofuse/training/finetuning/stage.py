@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -124,6 +125,15 @@ class Finetuning:
         }
         audio = self._backbones.get("audio")
         self._waves = None if audio is None else shelf.get(raw, audio.encoder.sample_rate)
+
+    def opened_again(self) -> Finetuning:
+        """Give the same stage around encoders that are read again."""
+        again = copy(self)
+        again._backbones = {
+            name: open_backbone(name, self._raw.specs[name], str(self._device))
+            for name in self._backbones
+        }
+        return again
 
     def network(self, fusion: FusionModel) -> FinetuneNetwork:
         """Put the encoders before a fusion model."""

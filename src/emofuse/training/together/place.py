@@ -123,4 +123,7 @@ def together(recipe: Recipe) -> Recipe:
     if launched() == 1:
         return recipe
     given: dict[str, Any] = {"workers": 0, "stack": False, "tracking": ()}
+    if recipe.trainer.sharding == "auto":
+        by_accelerate = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
+        given["sharding"] = "fsdp" if by_accelerate else "none"
     return recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update=given)})
