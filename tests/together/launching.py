@@ -20,9 +20,15 @@ def launch(program, recipe, folder, processes=2, **popen):
     """Start `emofuse train` under torchrun."""
     path = folder.parent / f"{folder.name}.yaml"
     path.write_text(yaml.safe_dump(recipe))
+    arguments = ["train", str(path), "-o", str(folder), "--json"]
+    return run_program(program, arguments, processes, **popen)
+
+
+def run_program(program, arguments, processes=2, **popen):
+    """Start a program under torchrun."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-    command += [str(program), "train", str(path), "-o", str(folder), "--json"]
+    command += [str(program), *arguments]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -34,7 +40,7 @@ def launch(program, recipe, folder, processes=2, **popen):
 
 
 def finish(process):
-    out, errors = process.communicate(timeout=600)
+    out, errors = process.communicate(timeout=120)
     told = [line for line in errors.splitlines() if line.startswith("error")]
     assert process.returncode == 0, told or errors[-3000:]
     return out

@@ -41,9 +41,9 @@ def train(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Audit the folds, then train every fold with every seed and write the run directory."""
-    from emofuse.training.together.place import is_main
     from emofuse.training.recipe import load_recipe
     from emofuse.training.run import train as run_recipe
+    from emofuse.training.together.place import is_main
 
     steady = ["trainer.deterministic=true", "trainer.threads=1"] if deterministic else []
     resolved = load_recipe(recipe, [*(overrides or []), *steady])

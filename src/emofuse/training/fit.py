@@ -159,7 +159,7 @@ class Fit:
             self.dev_feeder.condense(self.fusion)
             self.dev_targets = _to(self.dev.targets, self.device)
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
-        self._rebuild = lambda: build_model(blueprint.model, blueprint.model_options, spec, seed)
+        self._blueprint, self._spec = blueprint, spec
         if options.sharding == "fsdp" and process_count() > 1:
             shard(self.model)
         if objective_start is not None:
@@ -227,7 +227,10 @@ class Fit:
         """Take a plain model in place of one that the processes hold a share of each."""
         state = whole(kept_state(self.model))
         self._best_state = {}
-        self.fusion = self._rebuild().to(self.device)
+        blueprint = self._blueprint
+        self.fusion = build_model(
+            blueprint.model, blueprint.model_options, self._spec, self.seed
+        ).to(self.device)
         self.model = self.fusion
         if self._tuning is not None:
             self._tuning = self._tuning.opened_again()

@@ -143,12 +143,13 @@ class LearningEncoder(nn.Module):
         units = [unit for one in inputs for unit in one]
         found: dict[int, Tensor] = {}
         batches = make_batches([backbone.size(unit) for unit in units], self._budget)
+        missing = self._missing(len(batches))  # known before the first pass, for all wait there
         with _quiet():
             for batch in batches:
                 states = backbone.states([units[place] for place in batch])
                 found |= dict(zip(batch, states, strict=True))
                 self._anchor(states)
-            for _ in range(self._missing(len(batches))):
+            for _ in range(missing):
                 self._anchor(backbone.states([backbone.spare()]))
         joined: list[list[Tensor]] = [[] for _ in inputs]
         for place, owner in enumerate(owners):

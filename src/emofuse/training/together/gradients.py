@@ -14,7 +14,7 @@ from emofuse.models.contract import FusionModel
 from emofuse.models.shared import average_gradients
 from emofuse.training.finetuning.network import FinetuneNetwork
 from emofuse.training.together.shards import is_sharded, reached
-from emofuse.training.together.tensors import is_shard
+from emofuse.training.together.tensors import is_shard, whole
 
 __all__ = ["Gradients", "make_gradients"]
 
@@ -95,12 +95,11 @@ class ShardedGradients(Gradients):
 
     def clip(self, limit: float) -> Tensor:
         """See `Gradients.clip`."""
-        norms = [
-            torch.as_tensor(getattr(norm, "full_tensor", lambda norm=norm: norm)())
-            for part in (self._shares, self._whole)
-            for norm in [nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])]
-        ]
-        total = torch.linalg.vector_norm(torch.stack(norms))
+        norms: list[Tensor] = []
+        for part in (self._shares, self._whole):
+            found = {"": nn.utils.get_total_norm([p.grad for p in part if p.grad is not None])}
+            norms.append(whole(found)[""])
+        total: Tensor = torch.linalg.vector_norm(torch.stack(norms))
         for part in (self._shares, self._whole):
             nn.utils.clip_grads_with_norm_(part, limit, total)
         return total
