@@ -88,7 +88,7 @@ def test_stress_asks_each_model_behind_its_own_encoders(learned, monkeypatch):
     def never(self, *rest, **more):
         raise AssertionError("judged again")
 
-    monkeypatch.setattr(module._Stress, "_judge", never)
+    monkeypatch.setattr(module.Stress, "_judge", never)
     again, _ = stress_run(run.folder, QUICK)
     assert again == found
 

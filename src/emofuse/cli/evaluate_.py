@@ -9,10 +9,12 @@ import typer
 from typer.core import TyperCommand
 
 from emofuse.cli.console import emit_json, out, print_table, progress_bar, say
+from emofuse.cli.engine import Address, EngineName, Workers, make_engine
 from emofuse.errors import OptionError, UsageError
 
 if TYPE_CHECKING:
     from emofuse.augment.stress import StressOptions
+    from emofuse.cluster.engine import Engine
 
 EXAMPLE = (
     "Examples: emofuse evaluate runs/emodb (must give the same figures again). "
@@ -67,6 +69,9 @@ def evaluate(
         str, typer.Option(help="folds: every model of the run answers; bundle: the one it ships.")
     ] = "folds",
     root: Annotated[Path | None, typer.Option(help="Where the manifest's media are.")] = None,
+    engine: EngineName = "local",
+    address: Address = None,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, full precision.")] = False,
 ) -> None:
     """Judge a finished run's models: on their own test again, on other utterances, under stress.
@@ -74,16 +79,17 @@ def evaluate(
     Every look at test labels is written down in the run.
     """
     manifest, changes = _sort(rest or [])
+    who = make_engine(engine, address, workers)
     if models not in MODELS:
         raise OptionError(f"--models {models!r}; legal: {', '.join(MODELS)}")
     if stress is not None:
         if manifest is not None:
             raise UsageError("--stress disturbs the run's own test parts; leave the manifest out")
-        _stress(run, stress, changes, as_json)
+        _stress(run, stress, changes, who, as_json)
         return
     if changes:
         raise UsageError(f"{changes[0]} changes an option of --stress; give --stress with it")
-    _plain(run, manifest, (name, models, root), as_json)
+    _plain(run, manifest, (name, models, root), who, as_json)
 
 
 def _sort(rest: list[str]) -> tuple[Path | None, list[str]]:
@@ -95,17 +101,23 @@ def _sort(rest: list[str]) -> tuple[Path | None, list[str]]:
 
 
 def _plain(
-    run: Path, manifest: Path | None, how: tuple[str, str, Path | None], as_json: bool
+    run: Path,
+    manifest: Path | None,
+    how: tuple[str, str, Path | None],
+    who: Engine,
+    as_json: bool,
 ) -> None:
     from emofuse.training.again.evaluate import evaluate_again, evaluate_on
 
     name, models, root = how
     with progress_bar() as progress:
         if manifest is None:
-            found = evaluate_again(run, progress)
+            found = evaluate_again(run, progress, who)
         else:
             kind: Literal["folds", "bundle"] = "folds" if models == "folds" else "bundle"
-            found = evaluate_on(run, manifest, name, models=kind, root=root, progress=progress)
+            found = evaluate_on(
+                run, manifest, name, models=kind, root=root, progress=progress, engine=who
+            )
     if as_json:
         emit_json({"folder": str(found.folder), **found.metrics})
     else:
@@ -126,13 +138,13 @@ def _row(name: str, estimate: dict[str, Any]) -> tuple[str, ...]:
     return name.upper(), f"{100 * estimate['mean']:.1f}", ends
 
 
-def _stress(run: Path, text: str, changes: list[str], as_json: bool) -> None:
+def _stress(run: Path, text: str, changes: list[str], who: Engine, as_json: bool) -> None:
     from emofuse.evaluation.stress_table import stress_table
     from emofuse.training.again.stress import stress_run
 
     options = _options(text, changes)
     with progress_bar() as progress:
-        found, folder = stress_run(run, options, progress)
+        found, folder = stress_run(run, options, progress, who)
     if as_json:
         emit_json(found)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from emofuse.cluster.engine import Engine
 from emofuse.errors import UsageError, WorkError, shorten
 from emofuse.evaluation.openings import record_opening
 from emofuse.evaluation.predictions import PROBABILITY, read_predictions, write_predictions
@@ -25,12 +26,11 @@ from emofuse.storage import write_json, write_text
 from emofuse.training.again.examine import (
     Exam,
     OpenedRun,
-    answer,
-    answers_frame,
-    load_model,
+    ask,
     open_run,
 )
 from emofuse.training.again.seen import Seen, what_was_seen
+from emofuse.training.again.workers import Place, ask_together
 from emofuse.training.folder import environment, locked
 from emofuse.training.jobs import Job
 
@@ -57,7 +57,9 @@ class Evaluated:
     notes: tuple[str, ...]
 
 
-def evaluate_again(folder: Path, progress: Progress = silent) -> Evaluated:
+def evaluate_again(
+    folder: Path, progress: Progress = silent, engine: Engine | None = None
+) -> Evaluated:
     """Judge every model of a run on its own test part again, from stored features.
 
     The answers must be those in ``predictions.parquet``: a run whose models, features or folds
@@ -66,6 +68,7 @@ def evaluate_again(folder: Path, progress: Progress = silent) -> Evaluated:
     Args:
         folder: of a finished run.
         progress: told of ``evaluate``.
+        engine: who asks the models; this process unless told.
 
     Raises:
         WorkError: no finished run, or answers that differ by more than `SAME`.
@@ -73,8 +76,16 @@ def evaluate_again(folder: Path, progress: Progress = silent) -> Evaluated:
     with locked(folder):
         run = open_run(folder, progress)
         exams = run.exams()
-        known = run.opened(exams, "evaluate: the run's own test parts")
-        frame = _ask(run, exams, run.data.manifest, run.data.table, known, progress=progress)
+        run.opened(exams, "evaluate: the run's own test parts")
+        frame = _ask(
+            run,
+            exams,
+            run.data.manifest,
+            run.data.table,
+            place=Place(folder),
+            engine=engine,
+            progress=progress,
+        )
         classes = run.scheme.classes
         stored, _ = read_predictions(folder / "predictions.parquet")
         worst = _difference(stored, frame, classes)
@@ -121,6 +132,7 @@ def evaluate_on(
     models: Models = "folds",
     root: Path | None = None,
     progress: Progress = silent,
+    engine: Engine | None = None,
 ) -> Evaluated:
     """Judge a run's models on other utterances, after looking for any that they have seen.
 
@@ -134,6 +146,7 @@ def evaluate_on(
         models: ``folds``: every model of the run answers; ``bundle``: the one that it ships.
         root: where the media are, when not where the manifest says.
         progress: told of ``compare audio``, of encoding, and of ``evaluate``.
+        engine: who asks the models; this process unless told.
 
     Raises:
         WorkError: no finished run, or no utterance of a class that it knows.
@@ -162,8 +175,15 @@ def evaluate_on(
         ids = _with_features(table)
         exams = tuple(Exam(job, ids) for job in jobs)
         record_opening(folder, f"evaluate on {manifest.name} ({models})", len(ids))
-        known = {one: judged[one] for one in ids}
-        frame = _ask(run, exams, judged, table, known, progress=progress)
+        frame = _ask(
+            run,
+            exams,
+            judged,
+            table,
+            place=Place(folder, manifest, root),
+            engine=engine,
+            progress=progress,
+        )
         place = folder / "evaluations" / slug
         notes = _notes(seen, listed, judged, ids, jobs)
         metrics = _write(run, place, frame, seen, exams=exams, notes=notes)
@@ -194,16 +214,16 @@ def _ask(
     exams: Sequence[Exam],
     manifest: Manifest,
     table: FeatureTable,
-    known: Mapping[str, Any],
     *,
+    place: Place,
+    engine: Engine | None,
     progress: Progress,
 ) -> pd.DataFrame:
+    if engine is not None and not engine.alone:
+        return ask_together(place, exams, engine, progress)
     frames = []
     for done, exam in enumerate(exams, start=1):
-        own = run.table_of(exam, manifest, table, progress)
-        seen = answer(load_model(run, exam.job), own, run.device)
-        people = [known[name] for name in exam.ids]
-        frames.append(answers_frame(run, exam, people, seen))
+        frames.append(ask(run, exam, manifest, table, progress))
         progress(ProgressEvent("evaluate", done, len(exams), "models"))
     return pd.concat(frames, ignore_index=True)
 

@@ -33,7 +33,7 @@ from emofuse.training.learned import learned_table, own_encoders
 from emofuse.training.recipe import Recipe, load_recipe
 from emofuse.training.scores import calibrated_columns
 
-__all__ = ["Exam", "OpenedRun", "answer", "answers_frame", "load_model", "open_run"]
+__all__ = ["Exam", "OpenedRun", "answer", "answers_frame", "ask", "load_model", "open_run"]
 
 
 @dataclass(frozen=True)
@@ -216,6 +216,27 @@ def answers_frame(
         logits = seen.logits.double().numpy()
         columns |= calibrated_columns(rule, logits, columns["corpus"], run.scheme.classes)
     return pd.DataFrame(columns)
+
+
+def ask(
+    run: OpenedRun,
+    exam: Exam,
+    manifest: Manifest,
+    table: FeatureTable,
+    progress: Progress = silent,
+) -> pd.DataFrame:
+    """Ask a model about its utterances; one row each, with labels.
+
+    Args:
+        run: whose model it is.
+        exam: model and utterances.
+        manifest: of the utterances.
+        table: their features by the recipe's encoders.
+        progress: told of encoding.
+    """
+    own = run.table_of(exam, manifest, table, progress)
+    seen = answer(load_model(run, exam.job), own, run.device)
+    return answers_frame(run, exam, [manifest[name] for name in exam.ids], seen)
 
 
 def _rules(path: Path) -> dict[tuple[str, int], AnswerRules]:

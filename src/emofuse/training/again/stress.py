@@ -15,6 +15,7 @@ import torch
 from emofuse.augment.sources import Sources
 from emofuse.augment.stress import Condition, StressOptions, conditions_of
 from emofuse.augment.stress_draw import StressDraw, Surroundings, draw_stress
+from emofuse.cluster.engine import Engine
 from emofuse.encoders.build import IMPORTED, load_encoder
 from emofuse.encoders.contract import Encoder, EncoderSpec
 from emofuse.errors import OptionError
@@ -40,11 +41,14 @@ from emofuse.training.again.examine import (
 from emofuse.training.again.stress_features import Place, Stressed, stress_features, stressed_table
 from emofuse.training.folder import locked
 
-__all__ = ["stress_run"]
+__all__ = ["Stress", "families", "stress_run"]
 
 
 def stress_run(
-    folder: Path, options: StressOptions, progress: Progress = silent
+    folder: Path,
+    options: StressOptions,
+    progress: Progress = silent,
+    engine: Engine | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Judge a run's models under stress, each on the test part of its own fold.
 
@@ -56,6 +60,7 @@ def stress_run(
         folder: of a finished run.
         options: what to put it through.
         progress: told of ``stress <kind>`` while encoding, and of ``judge``.
+        engine: who does the work; this process unless told.
 
     Returns:
         What ``summary.json`` holds, and the folder.
@@ -66,10 +71,24 @@ def stress_run(
     """
     with locked(folder):
         run = open_run(folder, progress)
-        return _Stress(run, options, progress).run()
+        stress = Stress(run, options, progress)
+        if engine is not None and not engine.alone:
+            from emofuse.training.again.workers import stress_together
+
+            stress.open_labels()
+            stress_together(stress, folder, options, engine, progress)
+        return stress.run()
 
 
-class _Stress:
+class Stress:
+    """A run under stress: its conditions, each finished on disk by itself.
+
+    Args:
+        run: the finished run.
+        options: what to put it through.
+        progress: see `stress_run`.
+    """
+
     def __init__(self, run: OpenedRun, options: StressOptions, progress: Progress) -> None:
         self.run_, self.options, self.progress = run, options, progress
         self.folder = run.folder / "stress"
@@ -93,6 +112,7 @@ class _Stress:
         self.models = sha256_text(" ".join(hashes))
         self.encoders: dict[Modality, Encoder] = {}
         self.notes: list[str] = []
+        self._known: dict[str, Utterance] | None = None
 
     def _surroundings(self, exam: Exam) -> Surroundings:
         manifest, fold = self.run_.data.manifest, exam.job.fold
@@ -104,20 +124,35 @@ class _Stress:
             [manifest[name] for name in exam.ids],
         )
 
+    def open_labels(self) -> dict[str, Utterance]:
+        """Write down, once, that test labels are looked at, and give the utterances by id."""
+        if self._known is None:
+            why = f"evaluate --stress: {len(self.applicable()[0])} conditions"
+            self._known = self.run_.opened(self.exams, why)
+        return self._known
+
+    def carry_out(self, kind: str) -> None:
+        """Finish the conditions of a kind, for a caller who has written down that it looks."""
+        manifest = self.run_.data.manifest
+        known = {name: manifest[name] for exam in self.exams for name in exam.ids}
+        family = dict(families(self.applicable()[0]))[kind]
+        drawn = {one.label: self._draw(one, known) for one in family}
+        self._finish(family, known, drawn)
+
     def run(self) -> tuple[dict[str, Any], Path]:
-        wanted, skipped = self._applicable()
-        why = f"evaluate --stress: {len(wanted)} conditions"
-        known = self.run_.opened(self.exams, why)
+        """Carry out what is not finished; give what ``summary.json`` holds, and the folder."""
+        wanted, skipped = self.applicable()
+        known = self.open_labels()
         clean = self._ask(known, None, {})
         classes = self.run_.scheme.classes
         write_predictions(self.folder / "predictions-clean.parquet", clean, classes)
         stressed: list[tuple[Condition, pd.DataFrame, str]] = []
-        for _, family in groupby(wanted, key=lambda one: one.family):
-            stressed += self._family(list(family), known, clean, len(stressed), len(wanted))
+        for _, family in families(wanted):
+            stressed += self._family(family, known, clean, len(stressed), len(wanted))
         found = stress_summary(clean, stressed, classes, skipped=skipped, notes=self.notes)
         return self._write(found), self.folder
 
-    def _applicable(self) -> tuple[list[Condition], dict[str, str]]:
+    def applicable(self) -> tuple[list[Condition], dict[str, str]]:
         """Part the conditions into those that can be tried, and why the others cannot."""
         have = self.run_.recipe.encoders
         spec = ModelSpec(self.run_.data.table.dims, len(self.run_.scheme.classes))
@@ -153,19 +188,27 @@ class _Stress:
     ) -> list[tuple[Condition, pd.DataFrame, str]]:
         """Carry out the conditions of one kind: those on disk are read, the others encoded."""
         drawn = {one.label: self._draw(one, known) for one in family}
-        digests = {one.label: self._digest(drawn[one.label]) for one in family}
-        open_still = [one for one in family if not self._finished(one, digests[one.label])]
-        stressed = self._encode(family, open_still, drawn)
+        self._finish(family, known, drawn)
         found = []
         for place, one in enumerate(family):
-            if one in open_still:
-                self._judge(one, known, drawn[one.label], stressed, digests[one.label])
             frame, _ = read_predictions(self._file(one))
             note = read_json(self._file(one).with_suffix(".json"))
             found.append((one, _in_order(frame, clean), str(note["note"])))
             values: dict[str, float | str] = {"condition": one.label}
             self.progress(ProgressEvent("judge", done + place + 1, total, "conditions", values))
         return found
+
+    def _finish(
+        self,
+        family: Sequence[Condition],
+        known: Mapping[str, Utterance],
+        drawn: Mapping[str, Mapping[Place, StressDraw]],
+    ) -> None:
+        digests = {one.label: self._digest(drawn[one.label]) for one in family}
+        open_still = [one for one in family if not self._finished(one, digests[one.label])]
+        stressed = self._encode(family, open_still, drawn)
+        for one in open_still:
+            self._judge(one, known, drawn[one.label], stressed, digests[one.label])
 
     def _draw(
         self, condition: Condition, known: Mapping[str, Utterance]
@@ -290,6 +333,12 @@ class _Stress:
         write_bytes(self.folder / "stress.svg", stress_svg(plain))
         stored: dict[str, Any] = json.loads(json.dumps(plain))
         return stored
+
+
+def families(conditions: Sequence[Condition]) -> list[tuple[str, list[Condition]]]:
+    """Group conditions, in their order, by what they disturb; each group is encoded together."""
+    grouped = groupby(conditions, key=lambda one: one.family)
+    return [(name, list(family)) for name, family in grouped]
 
 
 def _with_features(table: FeatureTable, places: list[Place]) -> tuple[FeatureTable, list[Place]]:
