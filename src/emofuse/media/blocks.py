@@ -106,9 +106,21 @@ def gather(
     return np.concatenate(kept), rate
 
 
+class _Steady(io.BytesIO):
+    """Bytes whose seek stops at the beginning.
+
+    A torn header sends libsndfile before it, and what its callback raises would be printed.
+    """
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to a place that is there."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.tell(), io.SEEK_END: len(self.getbuffer())}
+        return super().seek(max(base[whence] + offset, 0))
+
+
 def _opened(source: BlockSource, name: str) -> tuple[BinaryIO, bool]:
     if isinstance(source, bytes):
-        return io.BytesIO(source), True
+        return _Steady(source), True
     if not isinstance(source, Path):
         return source, False
     try:
@@ -174,9 +186,9 @@ def _with_ffmpeg(
             if not box.streams.audio:
                 raise MediaError(f"{name} has no sound track")
             stream = box.streams.audio[0]
-            rate = int(stream.rate or 0)
+            rate = int(getattr(stream, "rate", None) or 0)  # an unknown coding has none
             if rate <= 0:
-                raise MediaError(f"{name}: the header names {rate} Hz")
+                raise MediaError(f"{name}: the header names {rate} Hz, or an unknown coding")
             length = None if box.duration is None else box.duration / 1_000_000
             span = (round((start or 0.0) * rate), None if end is None else round(end * rate))
             yield AudioBlocks(

@@ -75,6 +75,17 @@ class _MemoryParser(MultiPartParser):
 
     spool_max_size = 1 << 62
 
+    def close(self) -> None:
+        """Close every part, also one that the body left open."""
+        for part in self._files_to_close_on_error:
+            part.close()
+
+    @property
+    def torn(self) -> bool:
+        """Whether the body ended within a file."""
+        whole = sum(isinstance(value, UploadFile) for _, value in self.items)
+        return whole < len(self._files_to_close_on_error)
+
 
 async def read_body(request: Request, limit: int, files: int, hold: Callable[[int], None]) -> Body:
     """Read a body.
@@ -135,35 +146,37 @@ async def _linger(request: Request) -> None:
 async def _form(request: Request, most: int, files: int, hold: Callable[[int], None]) -> Form:
     headers = Headers({"content-type": request.headers["content-type"]})
     stream = _chunks(request, most, hold)
+    parser = _MemoryParser(
+        headers, stream, max_files=files, max_fields=2 * files + 8, max_part_size=FIELD_BYTES
+    )
     try:
-        parser = _MemoryParser(
-            headers, stream, max_files=files, max_fields=2 * files + 8, max_part_size=FIELD_BYTES
-        )
         data = await parser.parse()
+        if parser.torn:
+            raise Problem(
+                "bad_request", "the form ends within a file: its last boundary is missing"
+            )
+        return await _sorted(data)
     except MultiPartException as error:
         raise Problem("bad_request", f"the form cannot be read: {error.message}") from error
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise Problem("bad_request", "the form cannot be read: malformed headers") from error
     finally:
+        parser.close()
         await stream.aclose()
-    return await _sorted(data)
 
 
 async def _sorted(data: FormData) -> Form:
     contents: list[bytes] = []
     fields: dict[str, list[str]] = {}
-    try:
-        for name, value in data.multi_items():
-            if isinstance(value, UploadFile) and name == "file":
-                contents.append(await value.read())
-            elif isinstance(value, UploadFile):
-                raise Problem("bad_options", f"field {name[:60]!r} is a file; only 'file' may be")
-            elif name == "file":
-                raise Problem("bad_options", "field 'file' is no file: its part has no filename")
-            else:
-                fields.setdefault(name, []).append(value)
-    finally:
-        await data.close()
+    for name, value in data.multi_items():
+        if isinstance(value, UploadFile) and name == "file":
+            contents.append(await value.read())
+        elif isinstance(value, UploadFile):
+            raise Problem("bad_options", f"field {name[:60]!r} is a file; only 'file' may be")
+        elif name == "file":
+            raise Problem("bad_options", "field 'file' is no file: its part has no filename")
+        else:
+            fields.setdefault(name, []).append(value)
     return Form(tuple(contents), fields)
 
 
