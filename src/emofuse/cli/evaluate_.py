@@ -84,7 +84,10 @@ def evaluate(
         raise OptionError(f"--models {models!r}; legal: {', '.join(MODELS)}")
     if stress is not None:
         if manifest is not None:
-            raise UsageError("--stress disturbs the run's own test parts; leave the manifest out")
+            raise UsageError(
+                f"--stress disturbs the run's own test parts, not {manifest}: leave the manifest "
+                "out, or leave --stress out to judge it as it is"
+            )
         _stress(run, stress, changes, who, as_json)
         return
     if changes:
