@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from tests.stress.conftest import LABELS, make_corpus, recipe_for
 
 from emofuse.augment.stress import StressOptions
 from emofuse.evaluation.predictions import read_predictions
@@ -12,7 +13,6 @@ from emofuse.manifest import Manifest
 from emofuse.training.again.stress import stress_run
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
-from tests.stress.conftest import LABELS, make_corpus, recipe_for
 
 
 @pytest.fixture(scope="module")
