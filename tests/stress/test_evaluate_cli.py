@@ -49,7 +49,7 @@ def test_stress_alone_means_every_kind(run, monkeypatch):
 
     asked = []
 
-    def seen(folder, options, progress):
+    def seen(folder, options, progress, who):
         asked.append((folder, options.groups, options.seed))
         raise KeyboardInterrupt
 
