@@ -1,7 +1,7 @@
 """Ten hours through ``Recognizer.timeline``: peak memory, real-time factor, and what whisper costs.
 
 Writes a FLAC of real speech (utterances of RAVDESS in random order, pauses of 0.5 to 12 s, a little
-noise) and measures each case in a process of its own::
+noise) and measures each case in a process of its own; ``onnx-...`` is an ONNX bundle::
 
     EMOFUSE_ASSETS=... python benchmarks/timeline.py --hours 10
 """
@@ -22,7 +22,13 @@ import numpy as np
 import soundfile
 
 RATE = 16_000
-ENCODERS = {"logmel": "logmel:pooling=mean+std", "whisper": "{assets}/models/whisper-tiny.en"}
+WHISPER = "{assets}/models/whisper-tiny.en:layer=mean,pooling=mean+std"
+ENCODERS = {
+    "logmel": "logmel:pooling=mean+std",
+    "whisper": WHISPER,
+    "onnx-fp16": WHISPER,
+    "onnx-int8": WHISPER,
+}
 
 
 def write_recording(path: Path, corpus: Path, hours: float) -> float:
@@ -71,6 +77,17 @@ def write_model(folder: Path, encoder: str) -> None:
     write_bundle(folder, model, config)
 
 
+def write_case(folder: Path, name: str, assets: Path) -> Path:
+    """Write the bundle of a case; give where it lies."""
+    write_model(folder / "bundle", ENCODERS[name].format(assets=assets))
+    if not name.startswith("onnx-"):
+        return folder / "bundle"
+    from emofuse.recognition.exporting.export import ExportOptions, export_onnx
+
+    options = ExportOptions.parse({"precision": name.removeprefix("onnx-"), "utterances": 4})
+    return export_onnx(folder / "bundle", folder / "onnx", options).folder
+
+
 def measure(bundle: str, recording: str) -> None:
     """Measure one case, in this process."""
     from emofuse.recognition.recognizer import Recognizer
@@ -91,6 +108,7 @@ def measure(bundle: str, recording: str) -> None:
                 "load_seconds": round(loaded - begun, 2),
                 "seconds": round(took, 1),
                 "real_time_factor": round(took / found.seconds, 5),
+                "processor_seconds": round(time.process_time(), 1),
                 "peak_mib": round(peak),
             }
         ),
@@ -101,7 +119,7 @@ def measure(bundle: str, recording: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hours", type=float, default=10.0)
-    parser.add_argument("--encoders", nargs="*", default=list(ENCODERS))
+    parser.add_argument("--encoders", nargs="*", default=list(ENCODERS), choices=ENCODERS)
     parser.add_argument("--measure", nargs=2, metavar=("BUNDLE", "RECORDING"))
     args = parser.parse_args()
     if args.measure:
@@ -114,9 +132,9 @@ def main() -> None:
         size = recording.stat().st_size / 1e6
         print(f"{args.hours:g} h of FLAC, {size:.0f} MB, {spoken:.0f} s of utterances", flush=True)
         for name in args.encoders:
-            write_model(Path(home) / name, ENCODERS[name].format(assets=assets))
+            bundle = write_case(Path(home) / name, name, assets)
             print(name, flush=True)
-            words = [sys.executable, __file__, "--measure", str(Path(home) / name), str(recording)]
+            words = [sys.executable, __file__, "--measure", str(bundle), str(recording)]
             subprocess.run(words, check=True)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emofuse.cli import predict_options as given
 from emofuse.cli.console import say
 from emofuse.errors import OptionError
 
@@ -30,10 +31,7 @@ def register(app: typer.Typer) -> None:
 
 def listen(
     *,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="A run or a bundle; else the one that comes along."),
-    ] = None,
+    model: given.Model = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -44,15 +42,13 @@ def listen(
     microphone: Annotated[str | None, typer.Option(help="Its name or number.")] = None,
     fast: Annotated[bool, typer.Option("--fast", help="Read a file as fast as can be.")] = False,
     seconds: Annotated[float | None, typer.Option(help="Stop after so many seconds.")] = None,
-    transcribe: Annotated[
-        str | None, typer.Option(help="A Whisper model that hears the words: folder or hub name.")
-    ] = None,
+    transcribe: given.Transcribe = None,
     window: Annotated[float, typer.Option(help="Seconds the model sees at once.")] = 3.0,
     hop: Annotated[float, typer.Option(help="Seconds from one window to the next.")] = 1.0,
     delay: Annotated[float, typer.Option(help="Seconds a window may wait for others.")] = 0.5,
     detector: Annotated[str, typer.Option(help="energy or silero.")] = "energy",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
+    device: given.Device = "cpu",
 ) -> None:
     """Recognise emotions of a microphone as it is spoken into; Ctrl-C ends it.
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from emofuse.cli import predict_options as given
 from emofuse.cli.console import print_table, progress_bar, say
 from emofuse.cli.encoders import encoder_places
 from emofuse.cli.timeline import write_timeline_of
 from emofuse.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
+    from emofuse.recognition.query import Query
     from emofuse.recognition.recognizer import Recognition, Recognizer
     from emofuse.recognition.transcribe import Transcriber
 
@@ -33,68 +35,27 @@ def register(app: typer.Typer) -> None:
 
 
 def predict(
-    inputs: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="INPUT",
-            help="Audio or video files, folders, manifests (.jsonl), lists (.txt: a path a line, "
-            "or path, tab, text), tables (.csv, .tsv), or - for standard input.",
-        ),
-    ] = None,
+    inputs: given.Inputs = None,
     *,
-    model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="A run or a bundle; else the one that comes along."),
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="What is said; alone, or with one file.")] = None,
-    text_file: Annotated[Path | None, typer.Option(help="A file that holds the text.")] = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="table, json (a line each) or csv; of a timeline json, csv, srt, vtt, rttm, "
-            "audacity or html.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    as_list: Annotated[
-        bool, typer.Option("--list", help="Every input is a list, whatever its name.")
-    ] = False,
-    encoder: Annotated[
-        list[str] | None,
-        typer.Option(help="MODALITY=PATH, where an encoder of the bundle lies now."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "cpu",
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Probabilities as the model gives them, no sets.")
-    ] = False,
-    corpus: Annotated[
-        str | None, typer.Option(help="Calibrate as for speech of this corpus of the bundle.")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="A bad utterance is fatal.")] = False,
-    channels: Annotated[str, typer.Option(help="mix, or each: one answer a channel.")] = "mix",
-    transcribe: Annotated[
-        str | None, typer.Option(help="A Whisper model that hears the words: folder or hub name.")
-    ] = None,
-    asr: Annotated[
-        str, typer.Option("--asr", help="auto, transformers or faster-whisper.")
-    ] = "auto",
-    language: Annotated[
-        str | None, typer.Option(help="What is spoken, where Whisper shall not find out.")
-    ] = None,
-    timeline: Annotated[
-        bool, typer.Option("--timeline", help="Cut one long recording into segments.")
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File of the timeline.")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="KEY=VALUE of the timeline, such as window=4."),
-    ] = None,
-    turns: Annotated[
-        Path | None, typer.Option(help="Who speaks when (RTTM), for the timeline.")
-    ] = None,
+    model: given.Model = None,
+    text: given.Text = None,
+    text_file: given.TextFile = None,
+    form: given.Form = None,
+    as_json: given.AsJson = False,
+    as_list: given.AsList = False,
+    encoder: given.Encoders = None,
+    device: given.Device = "cpu",
+    raw: given.Raw = False,
+    corpus: given.Corpus = None,
+    strict: given.Strict = False,
+    channels: given.Channels = "mix",
+    transcribe: given.Transcribe = None,
+    asr: given.Asr = "auto",
+    language: given.Language = None,
+    timeline: given.AsTimeline = False,
+    output: given.Output = None,
+    settings: given.Settings = None,
+    turns: given.Turns = None,
 ) -> None:
     """Recognise emotions with a trained model, with or without text.
 
@@ -104,15 +65,19 @@ def predict(
     from emofuse.recognition.output import check_format
     from emofuse.recognition.recognizer import Recognizer
 
+    form = "json" if as_json else form
     ears = _ears(transcribe, asr, language, device)
+    places = encoder_places(encoder or [])
+
+    def load() -> Recognizer:
+        return Recognizer.load(model, device, places, raw=raw, corpus=corpus, transcriber=ears)
+
     if timeline:
-        names = (_one(inputs or [], text, text_file), "json" if as_json else form or "json")
-        found = Recognizer.load(
-            model, device, encoder_places(encoder or []), raw=raw, corpus=corpus, transcriber=ears
-        )
+        name = _one(inputs or [], text, text_file)
         write_timeline_of(
-            found,
-            *names,
+            load(),
+            name,
+            form or "json",
             channels=channels,
             settings=settings or [],
             turns=turns,
@@ -121,13 +86,17 @@ def predict(
         return
     if output or settings or turns:
         raise OptionError("--output, --set and --turns go with --timeline")
-    form = check_format("json" if as_json else form or "table")
+    form = check_format(form or "table")
     queries = find_queries(
         inputs or [], _text(text, text_file), as_list=as_list, stdin=_standard_input, note=say
     )
-    recognizer = Recognizer.load(
-        model, device, encoder_places(encoder or []), raw=raw, corpus=corpus, transcriber=ears
-    )
+    _answer(load(), queries, form, strict=strict, channels=channels)
+
+
+def _answer(
+    recognizer: Recognizer, queries: Sequence[Query], form: str, *, strict: bool, channels: str
+) -> None:
+    """Write the answers as they come, and end with a status."""
     write = _writer(form, recognizer)
     failed = 0
     with progress_bar() as progress:
