@@ -7,13 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from emofuse.encoders.build import describe_encoder, load_encoder
 from emofuse.encoders.contract import Encoder, EncoderSpec, Item
 from emofuse.encoders.onnx_encoders import OnnxEncoder, OnnxSpeech, OnnxText
 from emofuse.encoders.onnx_graph import Graph
-from emofuse.recognition.exporting.graphs import encoder_graph
+from emofuse.errors import WorkError
+from emofuse.models.build import build_model
+from emofuse.models.bundle_config import OnnxCheck, OnnxNote
+from emofuse.models.contract import ModelSpec
+from emofuse.recognition.exporting.graphs import encoder_graph, fusion_graph
 from emofuse.recognition.exporting.shrink import shrink
+from emofuse.recognition.onnx_fusion import OnnxFusion
+from emofuse.recognition.torch_fusion import TorchFusion
 
 TEXTS = ("i am so happy !", "sad", "you are not it, are you ?", "i am " * 30)
 
@@ -85,3 +92,50 @@ def test_text(kind: str, checkpoint: Callable[[str], Path]) -> None:
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
     assert graph.take_warnings() == encoder.take_warnings() != ()
     assert graph.take_warnings() == ()
+
+
+CHECK = OnnxCheck(on="-", answers=1, tolerance=1.0, largest=0.0, agreement=0.0, agreed=0.0)
+DIMS = {"audio": 16, "text": 16}
+SLOW = ("clipped-linear", "late-fusion", "fleser", "foal-net", "four-m-ser", "memocmt", "copenhagen")
+
+
+@pytest.mark.parametrize("frames", [(), ("audio", "text")], ids=["vectors", "sequences"])
+@pytest.mark.parametrize(
+    "name", ["linear", "mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
+)
+def test_models(name: str, frames: tuple[str, ...]) -> None:
+    model = build_model(name, {}, ModelSpec(DIMS, 4), seed=1)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    found = fusion_graph(model, frames, name)  # type: ignore[arg-type]
+    note = OnnxNote(
+        source="-", opset=18, weights=found.weights, frames=frames, vad=found.vad, check=CHECK
+    )
+    onnx = OnnxFusion(Graph(shrink(found.model, "fp32"), name), note, DIMS)  # type: ignore[arg-type]
+    plain = TorchFusion(model)
+    rng = np.random.default_rng(2)
+    kinds: list[tuple[str, ...]] = [("audio", "text")]
+    kinds += [] if model.needs() else [("audio",), ("text",)]
+    for count in (1, 2, 5):  # alone, and beside others that lack other things
+        features = [
+            {
+                modality: rng.standard_normal(
+                    (int(rng.integers(1, 9)) if modality in frames else 1, 16)
+                ).astype(np.float32)
+                for modality in kinds[row % len(kinds)]
+            }
+            for row in range(count)
+        ]
+        one, two = plain.say(features), onnx.say(features)
+        np.testing.assert_allclose(two.logits, one.logits, atol=5e-5)
+        for modality, weights in two.weights.items():
+            np.testing.assert_allclose(weights, one.weights[modality], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_model_of_one_batch_size_is_refused() -> None:
+    model = build_model("vga-fusion", {}, ModelSpec(DIMS, 4), seed=1)
+    with pytest.raises(WorkError, match="'vga-fusion' cannot be exported: .* one batch alone"):
+        fusion_graph(model, (), "vga-fusion")

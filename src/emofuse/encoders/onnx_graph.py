@@ -58,6 +58,7 @@ class Graph:
     def __init__(self, data: bytes, where: str) -> None:
         import onnxruntime
 
+        self._where = where
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         settings.intra_op_num_threads = cores()
@@ -74,8 +75,16 @@ class Graph:
         self.outputs = tuple(one.name for one in self._session.get_outputs())
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, FloatArray]:
-        """Give every output by name."""
-        found = self._session.run(None, inputs)
+        """Give every output by name.
+
+        Raises:
+            BundleError: the graph does not take these inputs.
+        """
+        try:
+            found = self._session.run(None, inputs)
+        except Exception as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise BundleError(f"{self._where} cannot be run: {reason}") from error
         return {
             name: np.asarray(one, np.float32) for name, one in zip(self.outputs, found, strict=True)
         }

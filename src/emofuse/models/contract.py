@@ -51,6 +51,11 @@ class Batch:
     modalities: Mapping[str, Sequences]
 
     def __len__(self) -> int:
+        return self.count
+
+    @property
+    def count(self) -> int:
+        """Utterances; unlike ``len`` it leaves their number free while a model is exported."""
         return next(iter(self.modalities.values())).values.shape[0]
 
     def to(self, device: torch.device | str) -> Batch:

@@ -243,7 +243,7 @@ class Copenhagen(FusionModel):
             for name, part in self.condense(Batch(known)).modalities.items()
         }
         found: Found = self.network(
-            {name: (part.values, part.mask) for name, part in parts.items()}, len(batch)
+            {name: (part.values, part.mask) for name, part in parts.items()}, batch.count
         )
         silent = self.training
         return EmotionOutput(

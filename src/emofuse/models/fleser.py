@@ -192,7 +192,7 @@ class FleSER(FusionModel):
         if not known or not self.needs() <= known:
             names, held = ", ".join(self.spec.dims), ", ".join(parts) or "nothing"
             raise FeatureError(f"the model knows {names}; the batch holds {held}")
-        streams = {name: self._read(name, parts.get(name), len(batch)) for name in self.inputs}
+        streams = {name: self._read(name, parts.get(name), batch.count) for name in self.inputs}
         fused = self._fuse(streams)
         embeddings = {name: masked_mean(one.values, one.mask) for name, one in streams.items()}
         silent = self.training

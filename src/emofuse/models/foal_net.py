@@ -234,7 +234,7 @@ class FoalNet(FusionModel):
             values, mask, present[name] = layer(
                 None if part is None else part.values,
                 None if part is None else part.mask,
-                len(batch),
+                batch.count,
             )
             if self.published:
                 # A file without frames wraps the released mask around: every frame counts as real.

@@ -213,7 +213,7 @@ class FourMSER(FusionModel):
             mask = None if part is None else part.mask
             if name == "audio" and self.vggish is not None and values is not None:
                 values = self.vggish(values, mask)
-            states, real, present[name] = layer(values, mask, len(batch))
+            states, real, present[name] = layer(values, mask, batch.count)
             ready[name] = states, real
         return ready, present
 

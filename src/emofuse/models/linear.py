@@ -38,7 +38,7 @@ class Linear(PooledModel):
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch."""
         taken = self.take_in(batch)
-        logits = self.bias.expand(len(batch), -1)
+        logits = self.bias.expand(batch.count, -1)
         spreads: dict[str, Tensor] = {}
         for name, one in taken.items():
             votes = self.heads[name](one.vectors) * one.present[:, None]

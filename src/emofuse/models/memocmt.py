@@ -162,6 +162,6 @@ class MemoCMT(FusionModel):
             part = batch.modalities.get(name)
             values = None if part is None else part.values
             mask = None if part is None else part.mask
-            states, real, present[name] = layer(values, mask, len(batch))
+            states, real, present[name] = layer(values, mask, batch.count)
             parts[name] = Masked(states, None if self.published else real)
         return parts, present

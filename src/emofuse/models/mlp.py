@@ -62,7 +62,7 @@ class MLP(PooledModel):
         places: list[Tensor] = []
         for name in self.spec.dims:
             if name not in taken:
-                places.append(self.absent[name].expand(len(batch), -1))
+                places.append(self.absent[name].expand(batch.count, -1))
             elif name in self.absent:
                 there = taken[name].present[:, None]
                 places.append(torch.where(there, embeddings[name], self.absent[name]))

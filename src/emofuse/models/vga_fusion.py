@@ -181,7 +181,7 @@ class VGAFusion(FusionModel):
         for name, layer in self.inputs.items():
             part = parts.get(name)
             values, mask = (None, None) if part is None else (part.values, part.mask)
-            values, mask, present[name] = layer(values, mask, len(batch))
+            values, mask, present[name] = layer(values, mask, batch.count)
             if self.reading.published:  # knows no masks: what is not there is a vector of zeros
                 mask, present[name] = torch.ones_like(mask), torch.ones_like(present[name])
             streams[name] = self.streams[name](values, mask)

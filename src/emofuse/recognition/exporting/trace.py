@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from emofuse.encoders.hf_folder import quiet_transformers
-from emofuse.errors import MissingExtraError, WorkError, shorten
+from emofuse.errors import BundleError, MissingExtraError, WorkError, shorten
 
 __all__ = ["OPSET", "trace"]
 
@@ -53,7 +53,7 @@ def trace(
     takes = inspect.signature(module.forward).parameters.values()
     many = any(one.kind is inspect.Parameter.VAR_POSITIONAL for one in takes)
     try:
-        with _quiet(), quiet_transformers(), torch.no_grad():
+        with _quiet(), torch.no_grad():
             program = torch.onnx.export(
                 module.eval(),
                 tuple(inputs.values()),
@@ -63,6 +63,7 @@ def trace(
                 output_names=list(outputs),
                 dynamic_shapes=(shapes,) if many else shapes,
                 verbose=False,
+                optimize=False,
             )
     except Exception as error:
         reason = str(error.__cause__ or error).strip() or type(error).__name__
@@ -72,21 +73,54 @@ def trace(
         ) from error
     if program is None:
         raise WorkError(f"{what} cannot be exported: PyTorch makes no graph of it")
-    return _clean(program.model_proto)
+    model = _clean(_simplified(program))
+    _check_free(model, free, what)
+    return model
+
+
+def _simplified(program: Any) -> Any:
+    """Give the model with its constants folded; as it is where the result cannot be opened.
+
+    ONNX Script 0.7 at times names an input that nothing makes.
+    """
+    from emofuse.encoders.onnx_graph import Graph
+
+    plain = program.model_proto
+    with _quiet():
+        program.optimize()
+    simple = program.model_proto
+    try:
+        Graph(simple.SerializeToString(), "the simplified graph")
+    except BundleError:
+        return plain
+    return simple
+
+
+def _check_free(model: Any, free: Mapping[str, Mapping[int, str]], what: str) -> None:
+    """Refuse a graph in which a length that must be free took that of the example."""
+    for value in model.graph.input:
+        axes = value.type.tensor_type.shape.dim
+        fixed = [name for axis, name in free.get(value.name, {}).items() if not axes[axis].dim_param]
+        if fixed:
+            raise WorkError(
+                f"{what} cannot be exported: its graph takes {value.name} of one {fixed[0]} alone"
+            )
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks on packages that are not here from the terminal."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Keep the exporter's remarks (packages that are not here, constants not folded) to itself."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [one.level for one in loggers]
+    for one in loggers:
+        one.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_transformers():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for one, level in zip(loggers, levels, strict=True):
+            one.setLevel(level)
 
 
 def _clean(model: Any) -> Any:

@@ -164,7 +164,9 @@ class RawBatch(Batch):
     raw: Mapping[str, tuple[Prepared | None, ...]] = field(default_factory=dict)
     size: int = 0
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """Utterances."""
         return self.size
 
 
