@@ -96,7 +96,15 @@ def test_text(kind: str, checkpoint: Callable[[str], Path]) -> None:
 
 CHECK = OnnxCheck(on="-", answers=1, tolerance=1.0, largest=0.0, agreement=0.0, agreed=0.0)
 DIMS = {"audio": 16, "text": 16}
-SLOW = ("clipped-linear", "late-fusion", "fleser", "foal-net", "four-m-ser", "memocmt", "copenhagen")
+SLOW = (
+    "clipped-linear",
+    "late-fusion",
+    "fleser",
+    "foal-net",
+    "four-m-ser",
+    "memocmt",
+    "copenhagen",
+)
 
 
 @pytest.mark.parametrize("frames", [(), ("audio", "text")], ids=["vectors", "sequences"])

@@ -100,7 +100,9 @@ def _check_free(model: Any, free: Mapping[str, Mapping[int, str]], what: str) ->
     """Refuse a graph in which a length that must be free took that of the example."""
     for value in model.graph.input:
         axes = value.type.tensor_type.shape.dim
-        fixed = [name for axis, name in free.get(value.name, {}).items() if not axes[axis].dim_param]
+        fixed = [
+            name for axis, name in free.get(value.name, {}).items() if not axes[axis].dim_param
+        ]
         if fixed:
             raise WorkError(
                 f"{what} cannot be exported: its graph takes {value.name} of one {fixed[0]} alone"
