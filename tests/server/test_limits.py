@@ -170,6 +170,26 @@ def test_a_body_that_comes_too_slowly(serve):
         assert service.queue.taken == 0
 
 
+def test_what_is_held_in_memory_is_limited_and_given_back(serve, recognizer, clip):
+    slow = Slow(recognizer)
+    with (
+        serve(slow, max_upload_mb=0.05, held_mb=0.05, max_batch=1) as (service, address),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        first = pool.submit(
+            post, f"{address}/v1/recognize", files={"file": ("a", clip)}, timeout=60
+        )
+        while service.held.taken < len(clip):
+            time.sleep(0.01)
+        refused = post(f"{address}/v1/recognize", files={"file": ("a", clip)})
+        assert code_of(refused) == "busy"
+        assert "held in memory" in refused.json()["error"]["message"]
+        slow.free.set()
+        assert first.result().status_code == 200
+        assert post(f"{address}/v1/recognize", files={"file": ("a", clip)}).status_code == 200
+        assert service.held.taken == 0
+
+
 def test_too_many_items_and_texts(serve, clip):
     with serve(max_items=2, max_text=5) as (_, address):
         batch = f"{address}/v1/recognize/batch"
