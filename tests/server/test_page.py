@@ -204,7 +204,8 @@ def trouble_of(page) -> str:
 def test_what_cannot_be_taken_is_said(serve, recognizer, files):
     with serve(timeline_seconds=60) as (_, address), visit(address) as page:
         page.choose("#file", files["junk.wav"])
-        assert trouble_of(page).startswith("The file cannot be read.")
+        assert trouble_of(page).startswith("The file cannot be read: the audio is not audio")
+        assert page.value("document.getElementById('results').hidden")
         page.choose("#file", files["minutes.wav"])
         page.wait("document.getElementById('problem').textContent.includes('too long')")
         assert "100.0 s; at most 60.0 s" in page.text("#problem")
@@ -213,7 +214,7 @@ def test_what_cannot_be_taken_is_said(serve, recognizer, files):
         assert page.value("document.getElementById('problem').hidden")
     with serve(max_upload_mb=0.1) as (_, address), visit(address) as page:
         page.choose("#file", files["meeting.wav"])
-        assert "The file is too large. It has 0.3 MB" in trouble_of(page)
+        assert "The file is too large: it has 0.3 MB" in trouble_of(page)
 
 
 def test_silence_is_said(address, files):
@@ -228,7 +229,7 @@ def test_a_busy_service_can_be_asked_again(serve, files):
     with serve(queue=1, max_items=1) as (service, address), visit(address) as page:
         service.queue.take()
         page.choose("#file", files["meeting.wav"])
-        assert trouble_of(page).startswith("The service is busy.")
+        assert trouble_of(page).startswith("The service is busy: the queue is full")
         service.queue.give()
         page.click("#problem button")
         page.wait(DONE)

@@ -31,7 +31,7 @@ class Places:
             Problem: busy.
         """
         if self.taken + count > self.total:
-            raise Problem("busy", f"{self.what}: all is taken", retry_after=self._wait())
+            raise Problem("busy", f"{self.what}; come back later", retry_after=self._wait())
         self.taken += count
 
     def give(self, count: int = 1) -> None:

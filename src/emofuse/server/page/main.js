@@ -19,12 +19,14 @@ const calm = () => { at("problem").hidden = true; };
 
 function complain(error) {
   const lines = {
-    too_large: "The file is too large. ", too_long: "The recording is too long. ",
-    bad_audio: "The file cannot be read. ", busy: "The service is busy. ", unauthorised: "The service wants an API key. ",
+    too_large: "The file is too large", too_long: "The recording is too long",
+    bad_audio: "The file cannot be read", busy: "The service is busy",
   };
   const trouble = error instanceof api.Trouble ? error : new api.Trouble("internal", `Something went wrong in this page: ${error.message}`);
   const box = at("problem");
-  box.replaceChildren((lines[trouble.code] ?? "") + trouble.message);
+  const head = lines[trouble.code];
+  const line = trouble.code === "unauthorised" ? "The service wants an API key." : trouble.message;
+  box.replaceChildren(head ? `${head}: ${line}` : line);
   if (["busy", "lost", "timeout", "stopping"].includes(trouble.code) && sound) {
     const again = make("button", { type: "button", text: "Try again" });
     again.addEventListener("click", run);
@@ -53,9 +55,11 @@ async function take(blob) {
   if (!service) await greet();
   if (!service) return;
   const { limits, models: [model] } = service;
+  at("results").hidden = true;
+  at("player").pause();
   say("Reading the sound ...");
   try {
-    if (blob.size > 40 * limits.max_upload_bytes) throw new api.Trouble("too_large", `It has ${Math.round(blob.size / 1048576)} MB.`);
+    if (blob.size > 40 * limits.max_upload_bytes) throw new api.Trouble("too_large", `it has ${Math.round(blob.size / 1048576)} MB.`);
     let samples = new Float32Array(0);
     let file = blob;
     try {
@@ -63,8 +67,8 @@ async function take(blob) {
       file = wav(samples, model.sample_rate);
     } catch { /* the browser does not read it; the service may */ }
     const length = samples.length / model.sample_rate;
-    if (length > limits.timeline_seconds) throw new api.Trouble("too_long", `It has ${seconds(length)}; at most ${seconds(limits.timeline_seconds)} are taken.`);
-    if (file.size > limits.max_upload_bytes) throw new api.Trouble("too_large", `It has ${(file.size / 1048576).toFixed(1)} MB; at most ${(limits.max_upload_bytes / 1048576).toFixed(1)} MB are taken.`);
+    if (length > limits.timeline_seconds) throw new api.Trouble("too_long", `it has ${seconds(length)}; at most ${seconds(limits.timeline_seconds)} are taken.`);
+    if (file.size > limits.max_upload_bytes) throw new api.Trouble("too_large", `it has ${(file.size / 1048576).toFixed(1)} MB; at most ${(limits.max_upload_bytes / 1048576).toFixed(1)} MB are taken.`);
     sound = { blob: file, samples, length };
   } catch (error) {
     complain(error);
