@@ -30,7 +30,7 @@ class EncoderSpec(Options):
             Face hub name, the path of a local folder, or ``imported:NAME`` for imported vectors.
         revision: commit, tag or branch on the hub.
         layer: hidden layer (0 = the input of the first; negative counts from the end), ``last``,
-            or ``mean`` of all hidden layers.
+            ``mean`` of all hidden layers, or a list of layers, set side by side (Hugging Face).
         granularity: one vector an utterance (``pooled``) or a sequence (``frames``).
         pooling: how a sequence becomes a vector: ``mean``, ``mean+std``, ``max``, ``cls``, or
             ``stats`` (mean, std, quantiles and steps; see `encoders.pooling.pool`).
@@ -38,6 +38,9 @@ class EncoderSpec(Options):
             sequence; the last may rest on fewer.
         precision: ``auto`` takes bfloat16 where the processor is fast at it, else ``fp32``.
         dim: size of the vector, for encoders that let one choose (``ngrams``, ``arrays``).
+        trim: silence at both ends of a recording is cut off: what lies so many decibels below its
+            loud speech (Hugging Face encoders of speech; see `media.conditioning.condition`).
+        level: decibels below full scale that active speech is brought to (likewise).
         strip_events: take bracketed notes such as ``[LAUGHTER]`` out of a text before it is
             encoded; a text of nothing else stays as it is (text).
         crop: part of a video frame that is looked at: ``whole``, ``left``, ``right``, ``centre``,
@@ -49,12 +52,14 @@ class EncoderSpec(Options):
 
     name: str = Field(min_length=1, max_length=500)
     revision: str = "main"
-    layer: int | Literal["last", "mean"] = "last"
+    layer: int | Literal["last", "mean"] | tuple[int, ...] = "last"
     granularity: Literal["pooled", "frames"] = "pooled"
     pooling: Literal["mean", "mean+std", "max", "cls", "stats"] = "mean"
     stride: int = Field(default=1, ge=1, le=1000)
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     dim: int | None = Field(default=None, ge=8, le=1 << 20)
+    trim: float | None = Field(default=None, ge=5.0, le=100.0)
+    level: float | None = Field(default=None, ge=-60.0, le=0.0)
     strip_events: bool = False
     crop: str = Field(default="whole", pattern=CROP_PATTERN)
     every: int = Field(default=1, ge=1, le=10_000)

@@ -19,12 +19,13 @@ from emofuse.encoders.adapted import folder_provenance
 from emofuse.encoders.batching import make_batches
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.hf_folder import ModelFolder, find_folder
-from emofuse.encoders.hidden import choose_layer
+from emofuse.encoders.hidden import choose_layer, layers_wide
 from emofuse.encoders.pooling import pool, pooled_dim, thin
 from emofuse.encoders.precision import resolve_precision
 from emofuse.encoders.settings import refuse_options, require_waveform
 from emofuse.encoders.workers import parallel_map
 from emofuse.errors import EncoderError, OptionError
+from emofuse.media.conditioning import condition
 
 __all__ = ["HFSpeech", "SpeechModel", "load_audio"]
 
@@ -95,7 +96,7 @@ class HFSpeech(Encoder):
     modality = "audio"
 
     def __init__(self, spec: EncoderSpec, folder: ModelFolder, device: str = "cpu") -> None:
-        refuse_options(spec, "dim", strides=True)
+        refuse_options(spec, "dim", strides=True, speech=True)
         if spec.pooling == "cls":
             raise OptionError(f"{spec.name} has no cls token; legal: mean, mean+std, max, stats")
         self.spec, self.folder, self.revision = spec, folder, folder.revision
@@ -106,6 +107,7 @@ class HFSpeech(Encoder):
         self._model: SpeechModel | None = None
         width = int(folder.config.get("d_model") or folder.config["hidden_size"])
         pooled = spec.granularity == "pooled"
+        width *= layers_wide(self._wanted)
         self.dim = pooled_dim(spec.pooling, width) if pooled else width
         rate = int(folder.settings("preprocessor_config.json").get("sampling_rate", 16_000))
         self.sample_rate = rate
@@ -114,7 +116,7 @@ class HFSpeech(Encoder):
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(frames, dim)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
         model = self.open()
-        waves = [require_waveform(item) for item in items]
+        waves = [self.heard(item) for item in items]
         prepared = parallel_map(model.prepare, waves)
         owners = [place for place, parts in enumerate(prepared) for _ in parts]
         found = self._run(model, [part for parts in prepared for part in parts])
@@ -147,6 +149,13 @@ class HFSpeech(Encoder):
             for place, array in zip(batch, arrays, strict=True):
                 found[place] = array
         return found
+
+    def heard(self, item: Item) -> FloatArray:
+        """Give an item's waveform as the model hears it: trimmed and levelled as the spec says."""
+        wave = require_waveform(item)
+        if self.spec.trim is None and self.spec.level is None:
+            return wave
+        return condition(wave, self.sample_rate, trim=self.spec.trim, level=self.spec.level)
 
     def open(self) -> SpeechModel:
         """Give the model, whose weights are read at the first call.

@@ -22,7 +22,7 @@ from emofuse.encoders.hidden import choose_layer
 from emofuse.encoders.pooling import pool, pooled_dim
 from emofuse.encoders.precision import resolve_precision
 from emofuse.encoders.settings import refuse_options, require_text
-from emofuse.errors import EncoderError
+from emofuse.errors import EncoderError, OptionError
 
 __all__ = ["HFText", "Token"]
 
@@ -67,7 +67,10 @@ class HFText(Encoder):
         self.provenance = folder_provenance(self.folder)
         self._device = device
         width, count = _size(self.folder)
-        self._wanted, self._layers = choose_layer(spec, count), count
+        wanted = choose_layer(spec, count)
+        if isinstance(wanted, tuple):
+            raise OptionError(f"{spec.name}: a text encoder takes one layer, last or mean")
+        self._wanted, self._layers = wanted, count
         self.dim = pooled_dim(spec.pooling, width) if spec.granularity == "pooled" else width
         self._cut: list[str] = []
         self._model: Any = None

@@ -20,7 +20,7 @@ from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import FloatArray
 from emofuse.encoders.hf_folder import ModelFolder, read_model
 from emofuse.encoders.hf_frontend import ConvFrontEnd
-from emofuse.encoders.hidden import LayerTap
+from emofuse.encoders.hidden import LayerTap, Wanted
 
 __all__ = ["WaveformModel", "fold_weight_norm"]
 
@@ -42,14 +42,12 @@ class WaveformModel:
 
     Args:
         folder: the model.
-        wanted: hidden layer, or None for the mean of all.
+        wanted: hidden layer, several side by side, or None for the mean of all.
         precision: ``fp32`` or ``bf16``.
         device: where it runs.
     """
 
-    def __init__(
-        self, folder: ModelFolder, wanted: int | None, precision: str, device: str
-    ) -> None:
+    def __init__(self, folder: ModelFolder, wanted: Wanted, precision: str, device: str) -> None:
         settings = folder.settings("preprocessor_config.json")
         self.sample_rate = int(settings.get("sampling_rate", 16_000))
         self._normalise = bool(settings.get("do_normalize", True))

@@ -17,7 +17,7 @@ from torch.nn.functional import gelu
 from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import FloatArray
 from emofuse.encoders.hf_folder import ModelFolder, read_model
-from emofuse.encoders.hidden import LayerTap
+from emofuse.encoders.hidden import LayerTap, Wanted
 from emofuse.encoders.whisper_mel import WhisperMel
 from emofuse.errors import EncoderError
 
@@ -29,14 +29,12 @@ class WhisperModel:
 
     Args:
         folder: the model.
-        wanted: hidden layer, or None for the mean of all.
+        wanted: hidden layer, several side by side, or None for the mean of all.
         precision: ``fp32`` or ``bf16``.
         device: where it runs.
     """
 
-    def __init__(
-        self, folder: ModelFolder, wanted: int | None, precision: str, device: str
-    ) -> None:
+    def __init__(self, folder: ModelFolder, wanted: Wanted, precision: str, device: str) -> None:
         self.prefix = "encoder."
         self._spectrum = read_spectrum(folder)
         self.sample_rate = self._spectrum.sample_rate

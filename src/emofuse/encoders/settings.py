@@ -12,6 +12,7 @@ from emofuse.media.text import strip_annotations
 
 __all__ = ["refuse_options", "require_text", "require_video", "require_waveform"]
 
+SPEECH_OPTIONS = ("trim", "level")
 VIDEO_OPTIONS = ("crop", "every", "fps", "max_frames")
 
 
@@ -21,6 +22,7 @@ def refuse_options(
     strides: bool = False,
     videos: bool = False,
     texts: bool = False,
+    speech: bool = False,
 ) -> None:
     """Refuse options that an encoder does not have, instead of passing over them.
 
@@ -30,6 +32,7 @@ def refuse_options(
         strides: whether it can average successive frames.
         videos: whether it looks at video frames.
         texts: whether it reads texts.
+        speech: whether it trims and levels what it hears.
 
     Raises:
         OptionError: one of ``keys`` is not at its default, or a stride that it does not have.
@@ -39,6 +42,7 @@ def refuse_options(
             f"encoder {spec.name!r}: stride averages frames and needs granularity=frames"
         )
     lacking = [*keys, *(() if strides else ("stride",)), *(() if videos else VIDEO_OPTIONS)]
+    lacking += () if speech else SPEECH_OPTIONS
     lacking += () if texts else ("strip_events",)
     for key in lacking:
         if getattr(spec, key) != EncoderSpec.model_fields[key].default:

@@ -68,7 +68,7 @@ class FeatureKey:
         return hashlib.sha256(self.content.encode("utf-8", "surrogatepass")).digest()
 
 
-LATER = ("stride", "strip_events", "crop", "every", "fps", "max_frames")
+LATER = ("trim", "level", "stride", "strip_events", "crop", "every", "fps", "max_frames")
 """Options that came after the first stores: they are named only where they are not the default."""
 
 

@@ -21,6 +21,7 @@ from emofuse.models.build import build_model, seeded
 from emofuse.models.contract import FusionModel, ModelSpec
 from emofuse.models.shared import share_model
 from emofuse.training.augmenting import training_feeder
+from emofuse.training.centring import centre_groups
 from emofuse.training.checkpoint import load_state, save_state, under
 from emofuse.training.feeder import Feeder
 from emofuse.training.finetuning.data import RawItems
@@ -136,7 +137,11 @@ class Fit:
         self.classes = blueprint.classes
         self.device = next(iter(table.modalities.values())).values.device
         self._table, self._tuning = table, tuning
-        feeder = training_feeder(table, train)
+        if options.centre and tuning is None:
+            learnt, train = centre_groups(table, train, options.centre)
+            feeder = training_feeder(learnt, train)
+        else:
+            feeder = training_feeder(table, train)
         targets = _to(train.targets, self.device)
         self.dev = dev if dev is not None and len(dev) else None
         spec = ModelSpec(table.dims, len(blueprint.classes))

@@ -179,6 +179,8 @@ class TrainerOptions(Options):
         refit: once the epoch (and ``select``) is chosen on dev, train again on train + dev.
         modality_dropout: probability that a training item loses a modality (never all); None =
             0.2 with several modalities.
+        centre: modalities whose training features lose their speaker's mean (see
+            `centring.centre_groups`); what is recognised is taken as it is.
         feature_noise: disturb the features of training items (see `FeatureNoiseOptions`).
         mixup: learn from pairs of training items as one (see `MixupOptions`).
         curriculum: withhold some classes at first (see `CurriculumOptions`).
@@ -230,6 +232,7 @@ class TrainerOptions(Options):
     patience: int | None = Field(default=10, ge=1)
     refit: bool = False
     modality_dropout: float | None = Field(default=None, ge=0.0, le=1.0)
+    centre: tuple[Modality, ...] = ()
     feature_noise: FeatureNoiseOptions | None = None
     mixup: MixupOptions | None = None
     curriculum: CurriculumOptions | None = None

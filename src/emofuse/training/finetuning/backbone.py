@@ -82,7 +82,7 @@ def _speech(encoder: HFSpeech) -> Backbone:
     model = encoder.open()
 
     def prepare(item: Item) -> list[FloatArray]:
-        return [] if item.waveform is None else model.prepare(item.waveform)
+        return [] if item.waveform is None else model.prepare(encoder.heard(item))
 
     return Backbone(
         encoder,

@@ -46,6 +46,7 @@ def why_not(options: TrainerOptions, tasks: Sequence[Task]) -> str:
         "deterministic": options.deterministic,
         "the losses have a learning rate of their own": options.objective_learning_rate is not None,
         "accumulate, ema, feature_noise, mixup or curriculum": _unusual(options),
+        "centre moves the features of each training": bool(options.centre),
         "training items are augmented": any(task.train.views is not None for task in tasks),
     }
     return next((reason for reason, holds in found.items() if holds), "")
