@@ -7,6 +7,7 @@ MODELS = Registry(
     {
         "linear": "emofuse.models.linear:Linear",
         "clipped-linear": "emofuse.models.clipped_linear:ClippedLinear",
+        "evidence": "emofuse.models.evidence:Evidence",
         "mlp": "emofuse.models.mlp:MLP",
         "late-fusion": "emofuse.models.late_fusion:LateFusion",
         "fleser": "emofuse.models.fleser:FleSER",

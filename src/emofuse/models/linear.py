@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from emofuse.models.contract import Batch, EmotionOutput, ModelSpec
-from emofuse.models.parts import PooledModel, PooledOptions, attention_maps, shares
+from emofuse.models.parts import PooledModel, PooledOptions, Taken, attention_maps, shares
 
 __all__ = ["Linear", "LinearOptions"]
 
@@ -35,13 +35,18 @@ class Linear(PooledModel):
         for parameter in self.heads.parameters():
             nn.init.zeros_(parameter)
 
+    def votes(self, name: str, one: Taken) -> Tensor:
+        """Give what a modality adds to the logits, ``(batch, classes)``; zeros where absent."""
+        found: Tensor = self.heads[name](one.vectors) * one.present[:, None]
+        return found
+
     def forward(self, batch: Batch) -> EmotionOutput:
         """Recognise a batch."""
         taken = self.take_in(batch)
         logits = self.bias.expand(batch.count, -1)
         spreads: dict[str, Tensor] = {}
         for name, one in taken.items():
-            votes = self.heads[name](one.vectors) * one.present[:, None]
+            votes = self.votes(name, one)
             if not self.training:
                 spreads[name] = votes.std(dim=1, correction=0)
             logits = logits + votes
