@@ -73,7 +73,7 @@ def test_sequences_and_strangers_are_refused(make_parts):
 
 
 def test_a_trainer_that_centres_learns_from_speakers_that_differ(make_parts):
-    table, train, _, test = make_parts(spread=0.5)
+    table, train, _, test = make_parts(dims={"audio": 4}, spread=0.5)
     strange = offsets(table, train, 30.0)
 
     def score(centre):

@@ -22,10 +22,9 @@ from emofuse.encoders.hf_folder import ModelFolder, find_folder
 from emofuse.encoders.hidden import choose_layer, layers_wide
 from emofuse.encoders.pooling import pool, pooled_dim, thin
 from emofuse.encoders.precision import resolve_precision
-from emofuse.encoders.settings import refuse_options, require_waveform
+from emofuse.encoders.settings import heard_waveform, refuse_options
 from emofuse.encoders.workers import parallel_map
 from emofuse.errors import EncoderError, OptionError
-from emofuse.media.conditioning import condition
 
 __all__ = ["HFSpeech", "SpeechModel", "load_audio"]
 
@@ -90,7 +89,7 @@ class HFSpeech(Encoder):
         device: where it runs.
 
     Attributes:
-        wanted: hidden layer, or None for the mean of all.
+        wanted: hidden layer, several side by side, or None for the mean of all.
     """
 
     modality = "audio"
@@ -107,7 +106,7 @@ class HFSpeech(Encoder):
         self._model: SpeechModel | None = None
         width = int(folder.config.get("d_model") or folder.config["hidden_size"])
         pooled = spec.granularity == "pooled"
-        width *= layers_wide(self._wanted)
+        width *= layers_wide(self.wanted)
         self.dim = pooled_dim(spec.pooling, width) if pooled else width
         rate = int(folder.settings("preprocessor_config.json").get("sampling_rate", 16_000))
         self.sample_rate = rate
@@ -152,10 +151,7 @@ class HFSpeech(Encoder):
 
     def heard(self, item: Item) -> FloatArray:
         """Give an item's waveform as the model hears it: trimmed and levelled as the spec says."""
-        wave = require_waveform(item)
-        if self.spec.trim is None and self.spec.level is None:
-            return wave
-        return condition(wave, self.sample_rate, trim=self.spec.trim, level=self.spec.level)
+        return heard_waveform(item, self.spec, self.sample_rate)
 
     def open(self) -> SpeechModel:
         """Give the model, whose weights are read at the first call.

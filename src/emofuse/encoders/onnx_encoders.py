@@ -17,7 +17,7 @@ from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
 from emofuse.encoders.onnx_graph import Graph, OnnxEncoderNote
 from emofuse.encoders.pooling import pool, thin
-from emofuse.encoders.settings import require_text, require_waveform
+from emofuse.encoders.settings import heard_waveform, require_text
 from emofuse.encoders.whisper_mel import WhisperMel
 from emofuse.errors import BundleError, EncoderError
 
@@ -89,7 +89,7 @@ class OnnxSpeech(OnnxEncoder):
         self._mel = WhisperMel(note.sample_rate, note.hop, note.n_fft, note.bands)
 
     def _frames(self, item: Item) -> FloatArray:
-        wave = require_waveform(item)
+        wave = heard_waveform(item, self.spec, self.sample_rate)
         if self.note.kind == "waveform":
             wave = normalised(wave) if self.note.normalise else wave
             wave = np.pad(wave, (0, max(0, self.note.shortest - len(wave))))

@@ -8,9 +8,10 @@ import numpy as np
 
 from emofuse.encoders.contract import EncoderSpec, FloatArray, Item
 from emofuse.errors import EncoderError, OptionError, shorten
+from emofuse.media.conditioning import condition
 from emofuse.media.text import strip_annotations
 
-__all__ = ["refuse_options", "require_text", "require_video", "require_waveform"]
+__all__ = ["heard_waveform", "refuse_options", "require_text", "require_video", "require_waveform"]
 
 SPEECH_OPTIONS = ("trim", "level")
 VIDEO_OPTIONS = ("crop", "every", "fps", "max_frames")
@@ -68,6 +69,18 @@ def require_waveform(item: Item) -> FloatArray:
     if not np.isfinite(wave).all():
         raise EncoderError(f"{shorten(item.id)}: the waveform holds NaN or infinity")
     return wave
+
+
+def heard_waveform(item: Item, spec: EncoderSpec, rate: int) -> FloatArray:
+    """Give the waveform of an item, trimmed and levelled as a spec says (see `condition`).
+
+    Raises:
+        EncoderError: as `require_waveform`.
+    """
+    wave = require_waveform(item)
+    if spec.trim is None and spec.level is None:
+        return wave
+    return condition(wave, rate, trim=spec.trim, level=spec.level)
 
 
 def require_text(item: Item, *, strip_events: bool = False) -> str:

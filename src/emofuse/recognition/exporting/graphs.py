@@ -14,7 +14,7 @@ from emofuse.encoders.hf_audio import HFSpeech
 from emofuse.encoders.hf_folder import read_model
 from emofuse.encoders.hf_text import HFText
 from emofuse.encoders.hf_whisper import WhisperModel, read_spectrum
-from emofuse.encoders.hidden import LayerTap
+from emofuse.encoders.hidden import LayerTap, Wanted
 from emofuse.encoders.onnx_graph import OnnxEncoderNote
 from emofuse.errors import WorkError
 from emofuse.manifest import Modality
@@ -116,7 +116,7 @@ def _whisper(encoder: HFSpeech, file: str, name: str) -> EncoderGraph:
 class _Waveform(nn.Module):
     """A stock model of the wav2vec 2.0 kind on clips of one length: there is no padding."""
 
-    def __init__(self, model: Any, wanted: int | None) -> None:
+    def __init__(self, model: Any, wanted: Wanted) -> None:
         super().__init__()
         self.model = model
         self._tap = LayerTap(model.encoder.layers, wanted)
