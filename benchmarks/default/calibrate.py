@@ -1,0 +1,44 @@
+"""Fit a bundle's calibration, sets and silence on corpora that were left out in training.
+
+python calibrate.py RUN BUNDLE: RUN judged leave-one-corpus-out (audio alone), BUNDLE is changed.
+Calibrated on speakers of corpora that it knows, a model is far too sure of itself on a new one.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from emofuse.evaluation.rules import HeldOutItems, ScoreOptions, fit_rules
+from emofuse.models.bundle import read_bundle, write_bundle
+
+OPTIONS = ScoreOptions(scaling="temperature", sets_by="speaker", risk=0.3)
+NOTE = "fitted leave-one-corpus-out: every utterance is of a corpus that its model never heard"
+
+
+def main(run: Path, folder: Path) -> None:
+    """Write the bundle again, with the rules fitted on the run's predictions."""
+    model, config = read_bundle(folder)
+    table = pd.read_parquet(run / "predictions.parquet")
+    classes = list(config.scheme.classes)
+    shares = table[[f"p:{name}" for name in classes]].to_numpy(np.float64)
+    items = HeldOutItems(
+        np.log(np.maximum(shares, 1e-12)),
+        np.array([classes.index(name) for name in table["gold"]], np.int64),
+        [None] * len(table),
+        list(table["speaker"]),
+        "inner folds",
+    )
+    rules = fit_rules(items, classes, OPTIONS)
+    rules = rules.model_copy(update={"notes": (*rules.notes, NOTE)})
+    change = {"calibration": rules.model_dump(mode="json")}
+    write_bundle(folder, model, config.model_copy(update=change))
+    print(f"{rules.items} utterances of {rules.speakers} speakers: {rules.pooled}")
+    print(f"answers from a confidence of {rules.answer_above:.3f}: {rules.answered:.1%} of them")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
