@@ -14,7 +14,9 @@ import yaml
 from emofuse.errors import OptionError, TrainingError, UsageError
 from emofuse.evaluation.openings import count_openings
 from emofuse.evaluation.runs import read_run
+from emofuse.training.again.evaluate import evaluate_again
 from emofuse.training.recipe import load_recipe
+from emofuse.training.reproduce import reproduce
 from emofuse.training.searching.bench import Bench, blueprint_of
 from emofuse.training.searching.options import SearchOptions
 from emofuse.training.searching.search import search
@@ -176,6 +178,22 @@ def test_nested_is_a_run_like_any_other(recipe_data, tmp_path):
     for study in found.studies:
         recipe = load_recipe(study.recipe)
         assert recipe.trainer.learning_rate == study.best.values["trainer.learning_rate"]
+
+
+def test_a_nested_run_is_reproduced_with_the_values_of_each_fold(recipe_data, tmp_path):
+    chosen = options(nested=True, inner=2, trials=3)
+    run = search(recipe_data, chosen, tmp_path / "search").run
+    path = run / "fold-recipes.yaml"
+    first, second = folds = yaml.safe_load(path.read_text())
+    folds[first]["model"]["hidden"], folds[second]["model"]["hidden"] = 8, 24
+    path.write_text(yaml.safe_dump(folds, sort_keys=False))
+    other = reproduce(run, tmp_path / "other")  # the file decides, and not the first fold alone
+    assert other.verdict == "different"
+    again = reproduce(other.again, tmp_path / "again")
+    assert again.verdict == "identical"
+    assert {check.verdict for check in again.checks} == {"identical"}
+    found = evaluate_again(other.again)
+    assert found.metrics["largest_difference"] == 0.0
 
 
 def test_a_nested_search_never_sees_its_outer_test(recipe_data, make_manifest, tmp_path):

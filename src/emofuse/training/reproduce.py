@@ -14,9 +14,11 @@ from emofuse.evaluation.predictions import PROBABILITY, read_predictions
 from emofuse.options import apply_overrides, load_yaml
 from emofuse.progress import Progress, silent
 from emofuse.storage import read_json, sha256_file, write_json
+from emofuse.training.fold_recipes import read_fold_recipes
 from emofuse.training.folder import environment
 from emofuse.training.recipe import Recipe, parse_recipe
 from emofuse.training.run import train
+from emofuse.training.searching.nested import train_nested
 
 __all__ = ["Check", "Reproduction", "compare_runs_bytes", "reproduce"]
 
@@ -109,11 +111,17 @@ def reproduce(
         EmofuseError: what `train` raises.
     """
     run = Path(run)
+    overrides = tuple(overrides)
     recipe = _recipe(run, overrides)
     again = run.with_name(f"{run.resolve().name}-again") if folder is None else Path(folder)
     if again.resolve() == run.resolve():
         raise UsageError(f"{again} is the run itself; take another folder")
-    train(recipe, again, progress)
+    folds = read_fold_recipes(run, lambda given: apply_overrides(given, _moved(overrides)))
+    if folds:
+        note = str(_json(run / "metrics.json").get("notes", [""])[-1])
+        train_nested(list(folds.values()), _json(run / "search.json"), note, again, progress)
+    else:
+        train(recipe, again, progress)
     found = Reproduction(run, again, tolerance, tuple(_checks(run, again, recipe, tolerance)))
     write_json(again / "reproduction.json", found.to_json())
     return found
@@ -133,9 +141,11 @@ def _recipe(run: Path, overrides: Iterable[str]) -> Recipe:
                 f"{key!r} is part of what is reproduced; only these may be given anew: "
                 f"{nearest_hint(key, MOVABLE)}"
             )
-    plain = {"trainer.tracking": "[]"}
-    moved = [*given, *(f"{key}={value}" for key, value in plain.items())]
-    return parse_recipe(apply_overrides(load_yaml(run / "recipe.yaml"), moved), str(run))
+    return parse_recipe(apply_overrides(load_yaml(run / "recipe.yaml"), _moved(given)), str(run))
+
+
+def _moved(given: Iterable[str]) -> list[str]:
+    return [*given, "trainer.tracking=[]"]
 
 
 def _checks(run: Path, again: Path, recipe: Recipe, tolerance: float) -> Iterable[Check]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from emofuse.storage import read_json
 from emofuse.training.collect import answer_columns
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.feeder import Feeder
+from emofuse.training.fold_recipes import read_fold_recipes
 from emofuse.training.jobs import Job, make_jobs
 from emofuse.training.judge import Recognised, recognise
 from emofuse.training.learned import learned_table, own_encoders
@@ -61,6 +62,7 @@ class OpenedRun:
         metrics: what ``metrics.json`` holds.
         note: what ``data.json`` holds.
         rules: fold and seed -> how its logits become answers, where calibration was fitted.
+        folds: fold -> its recipe, where a nested search gave each its own.
     """
 
     folder: Path
@@ -70,6 +72,11 @@ class OpenedRun:
     metrics: Mapping[str, Any]
     note: Mapping[str, Any]
     rules: Mapping[tuple[str, int], AnswerRules]
+    folds: Mapping[str, Recipe] = field(default_factory=dict)
+
+    def recipe_of(self, job: Job) -> Recipe:
+        """Give the recipe that a training followed."""
+        return self.folds.get(job.fold.name, self.recipe)
 
     @property
     def scheme(self) -> LabelScheme:
@@ -164,7 +171,14 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
             )
     jobs = tuple(make_jobs(data.folds, recipe.seeds, folder / "jobs"))
     rules = _rules(folder / "calibration.json")
-    return OpenedRun(folder, recipe, data, jobs, metrics, note, rules)
+    own = read_fold_recipes(folder)
+    strange = next((name for name, one in own.items() if one.encoders != recipe.encoders), None)
+    if strange is not None:
+        raise WorkError(
+            f"fold {strange!r} of {folder} has other encoders than the first one, so that no table "
+            "of features serves all its models; emofuse report and reproduce work"
+        )
+    return OpenedRun(folder, recipe, data, jobs, metrics, note, rules, own)
 
 
 def _folds(path: Path) -> tuple[Fold, ...]:
@@ -190,7 +204,8 @@ def load_model(run: OpenedRun, job: Job) -> FusionModel:
         WorkError: its weights are missing or do not fit.
     """
     spec = ModelSpec(run.data.table.dims, len(run.scheme.classes))
-    model = build_model(run.recipe.model["name"], run.recipe.model_options, spec)
+    recipe = run.recipe_of(job)
+    model = build_model(recipe.model["name"], recipe.model_options, spec)
     weights = job.weights()
     try:
         model.load_state_dict(dict(weights))

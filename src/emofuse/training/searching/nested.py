@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,12 @@ from emofuse.progress import Progress, ProgressEvent
 from emofuse.storage import write_json
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData
+from emofuse.training.fold_recipes import write_fold_recipes
 from emofuse.training.folder import claim, environment, locked
 from emofuse.training.jobs import Job, make_jobs, run_job
 from emofuse.training.recipe import Recipe
 from emofuse.training.run import folds_note
 from emofuse.training.searching.bench import Bench, blueprint_of
-from emofuse.training.searching.options import SearchOptions
-from emofuse.training.searching.table import Found
 from emofuse.training.trainer import Trainer
 
 __all__ = ["train_nested"]
@@ -26,20 +25,20 @@ __all__ = ["train_nested"]
 
 def train_nested(
     recipes: Sequence[Recipe],
-    found: Found,
-    options: SearchOptions,
+    found: Mapping[str, Any],
+    note: str,
     folder: Path,
     progress: Progress,
 ) -> None:
     """Train every fold with its own recipe and write a run directory like any other.
 
-    ``recipe.yaml`` is the recipe of the first fold; ``search.json`` says what each fold was trained
-    with. Finished trainings are kept; the test parts are opened once, at the end.
+    ``recipe.yaml`` is the recipe of the first fold, ``fold-recipes.yaml`` holds that of each, and
+    ``search.json`` how they were found. Finished trainings are kept; the test parts are opened once, at the end.
 
     Args:
         recipes: the best of each fold, in the order of the folds.
-        found: the searches.
-        options: how was searched.
+        found: the searches, as ``search.json`` holds them.
+        note: for the reader of the numbers.
         folder: of the run.
         progress: told of every training.
 
@@ -53,7 +52,8 @@ def train_nested(
         bench = Bench(recipes[0], progress)
         parts = [_Fold(bench, recipe, place, folder) for place, recipe in enumerate(recipes)]
         first = parts[0].data
-        write_json(folder / "search.json", found.to_json())
+        write_json(folder / "search.json", found)
+        write_fold_recipes(folder, {part.fold.name: part.recipe for part in parts})
         write_json(
             folder / "folds.json", folds_note([part.data.folds[n] for n, part in enumerate(parts)])
         )
@@ -67,7 +67,7 @@ def train_nested(
                 part.train(job)
                 done += 1
                 progress(ProgressEvent("train", done, len(jobs), "trainings"))
-        _collect(parts, bench, options, folder)
+        _collect(parts, bench, note, folder)
 
 
 class _Fold:
@@ -89,7 +89,7 @@ class _Fold:
         run_job(job, trainer, table, self.data.parts(self.fold), self.data.test_rows(self.fold))
 
 
-def _collect(parts: Sequence[_Fold], bench: Bench, options: SearchOptions, folder: Path) -> None:
+def _collect(parts: Sequence[_Fold], bench: Bench, note: str, folder: Path) -> None:
     classes = parts[0].data.scheme.classes
     jobs = [job for part in parts for job in part.jobs]
     results = [job.result() for job in jobs]
@@ -99,10 +99,6 @@ def _collect(parts: Sequence[_Fold], bench: Bench, options: SearchOptions, folde
     audit = bench.audit(parts[0].recipe)
     write_json(folder / "audit.json", audit.model_dump(mode="json"))
     metrics: dict[str, Any] = metrics_note(summarise(frame, classes), audit, data, jobs, results)
-    note = (
-        f"nested search: each fold was trained with the best of {options.trials} trials that saw "
-        f"its own train and dev alone, cut into {options.inner} folds by group"
-    )
     metrics["notes"] = [*metrics["notes"], note]
     best = jobs[best_job(results)]
     owner = next(part for part in parts if best in part.jobs)

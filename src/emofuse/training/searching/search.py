@@ -183,6 +183,11 @@ def best_recipe(study: StudyFound, setup: Setup) -> Recipe:
 def _train_final(found: Found, setup: Setup, folder: Path, progress: Progress) -> None:
     recipes = [best_recipe(study, setup) for study in found.studies]
     if setup.options.nested:
-        train_nested(recipes, found, setup.options, folder, progress)
+        options = setup.options
+        note = (
+            f"nested search: each fold was trained with the best of {options.trials} trials that "
+            f"saw its own train and dev alone, cut into {options.inner} folds by group"
+        )
+        train_nested(recipes, found.to_json(), note, folder, progress)
     else:
         train(recipes[0], folder, progress)
