@@ -35,7 +35,11 @@ def hashes(folder):
 
 
 @pytest.mark.parametrize(
-    "engine", [["--workers", "2"], pytest.param(["--engine", "ray", "--workers", "2"])]
+    "engine",
+    [
+        ["--workers", "2"],
+        pytest.param(["--engine", "ray", "--workers", "2"], marks=pytest.mark.slow),
+    ],
 )
 def test_workers_give_the_bytes_of_one_process(run, tmp_path, engine):
     if "ray" in engine:

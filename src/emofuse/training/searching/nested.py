@@ -33,7 +33,8 @@ def train_nested(
     """Train every fold with its own recipe and write a run directory like any other.
 
     ``recipe.yaml`` is the recipe of the first fold, ``fold-recipes.yaml`` holds that of each, and
-    ``search.json`` how they were found. Finished trainings are kept; the test parts are opened once, at the end.
+    ``search.json`` how they were found. Finished trainings are kept; the test parts are opened
+    once, at the end.
 
     Args:
         recipes: the best of each fold, in the order of the folds.

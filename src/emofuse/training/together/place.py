@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from emofuse.errors import TrainingError
+from emofuse.errors import TrainingError, UsageError
 from emofuse.training.recipe import Recipe
 
 __all__ = ["Place", "is_main", "launched", "main_first", "take_place", "together"]
@@ -122,8 +122,25 @@ def together(recipe: Recipe) -> Recipe:
     """
     if launched() == 1:
         return recipe
+    _same_precision(recipe)
     given: dict[str, Any] = {"workers": 0, "stack": False, "tracking": ()}
     if recipe.trainer.sharding == "auto":
         by_accelerate = os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("true", "1")
         given["sharding"] = "fsdp" if by_accelerate else "none"
     return recipe.model_copy(update={"trainer": recipe.trainer.model_copy(update=given)})
+
+
+def _same_precision(recipe: Recipe) -> None:
+    """Refuse what `accelerate launch` was told of precision where the recipe says otherwise.
+
+    Raises:
+        UsageError: they differ.
+    """
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower()
+    known = {recipe.trainer.precision, *(one.precision for one in recipe.trainer.stages)}
+    if told != "no" and told not in known:
+        raise UsageError(
+            f"accelerate launch says --mixed_precision {told}, the recipe trainer.precision "
+            f"{recipe.trainer.precision}; the recipe decides: set trainer.precision=bf16, or launch "
+            "with --mixed_precision no"
+        )
