@@ -3,54 +3,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import soundfile
+from tests.sentences import CLASSES, toy_sentences
 
 from emofuse.manifest import Manifest, Utterance
-
-CLASSES = ("anger", "happiness", "sadness")
-WORDS = {"anger": "stop furious blame", "happiness": "lovely dance party", "sadness": "rain lost"}
 
 
 @pytest.fixture
 def recipe_data(tmp_path):
     """Words of three classes, in two stages and trained again on train + dev."""
-    random = np.random.default_rng(0)
-    utterances = []
-    for number in range(60):
-        emotion = CLASSES[number % 3]
-        words = [*random.choice(WORDS[emotion].split(), 2), str(number)]
-        utterances.append(
-            Utterance(
-                id=f"u{number:03d}",
-                corpus="toy",
-                text=" ".join(words),
-                emotion=emotion,
-                speaker=f"s{(number // 3) % 5}",
-            )
-        )
-    Manifest(utterances, tmp_path).save(tmp_path / "toy.jsonl")
-    return {
-        "name": "toy",
-        "data": {
-            "manifest": str(tmp_path / "toy.jsonl"),
-            "scheme": {"name": "toy", "classes": list(CLASSES)},
-            "store": str(tmp_path / "store"),
-        },
-        "encoders": {"text": {"name": "ngrams", "dim": 256}},
-        "model": {"name": "mlp", "hidden": 16},
-        "protocol": {"name": "group-kfold", "by": "speaker", "k": 2, "dev": 0.3},
-        "trainer": {
-            "epochs": 4,
-            "batch_size": 16,
-            "learning_rate": 1e-2,
-            "patience": None,
-            "refit": True,
-            "checkpoint_seconds": 0,
-            "device": "cpu",
-            "workers": 0,
-            "stages": [{"name": "head", "freeze": ["projections"]}, {"name": "whole"}],
-        },
-        "seeds": [0, 1],
-    }
+    stages = [{"name": "head", "freeze": ["projections"]}, {"name": "whole"}]
+    trainer = {"epochs": 4, "refit": True, "workers": 0, "stages": stages}
+    return toy_sentences(tmp_path, trainer=trainer, seeds=[0, 1])
 
 
 @pytest.fixture

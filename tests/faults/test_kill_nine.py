@@ -1,17 +1,14 @@
-"""``kill -9`` at seeded random moments over training with stages and over encoding."""
+"""``kill -9`` at seeded random moments: trainings with stages, encoding, search, transfer, Ray."""
 
 from __future__ import annotations
 
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 import yaml
+from tests.faults.killing import kill_again_and_again
+from tests.sentences import save_sentences
 
 from emofuse.encoders.contract import EncoderSpec
 from emofuse.features.encode import load_table
@@ -20,58 +17,7 @@ from emofuse.manifest import Manifest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no SIGKILL")
 
-# Results are stored all the time, so that a kill has something in between to hit.
-COMMAND = (
-    "import emofuse.features.session as s; s.FLUSH_SECONDS = 0.0; s.WINDOW_SECONDS = 2.0; "
-    "from emofuse.cli.app import main; main()"
-)
 TRAINED = ("predictions.parquet", "bundle/model.safetensors", "bundle/config.json")
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
-def live(arguments, begun, most):
-    """Run to the end, or ``most`` seconds after ``begun`` holds; give status and seconds of work.
-
-    The status is that of the process, -9 where it was killed.
-    """
-    process, first = start(*arguments), None
-    while process.poll() is None:
-        if first is None and begun():
-            first = time.monotonic()
-        if first is not None and time.monotonic() - first >= most:
-            process.send_signal(signal.SIGKILL)
-            break
-        time.sleep(0.002)
-    _, errors = process.communicate()
-    assert process.returncode in (0, -signal.SIGKILL), errors.decode()
-    return process.returncode, 0.0 if first is None else time.monotonic() - first
-
-
-def kill_again_and_again(arguments_for, begun_in, check, folder, kills, seed):
-    """Kill so often, at moments drawn over the work of an undisturbed run; check every end."""
-    draw = random.Random(seed)
-    status, whole = live(arguments_for(folder / "whole"), lambda: begun_in(folder / "whole"), 1e9)
-    assert status == 0
-    done = rounds = finished = 0
-    while done < kills or not finished:
-        here = folder / f"round-{rounds}"
-        most = draw.uniform(0.0, 0.9 * whole) if done < kills else 1e9
-        known = begun_in(here)
-        status, _ = live(arguments_for(here), lambda h=here, k=known: k or begun_in(h), most)
-        if status == 0:
-            check(folder / "whole", here)
-            rounds, finished = rounds + 1, finished + 1
-        else:
-            done += 1
-    return finished
 
 
 def files_of(folder):
@@ -129,6 +75,69 @@ def encoded(sounds, tmp_path):
     )
 
 
+def same_files(whole, here, patterns):
+    """Compare files byte for byte, but for the name of the folder that they are in."""
+    for pattern in patterns:
+        names = sorted(path.relative_to(whole) for path in whole.glob(pattern))
+        assert names, pattern
+        for name in names:
+            one, two = ((folder / name).read_bytes() for folder in (whole, here))
+            spelled = two.replace(bytes(here), bytes(whole))
+            assert one == spelled, name
+
+
+@pytest.fixture
+def searched(recipe_data, tmp_path):
+    recipe_data["trainer"] |= {"epochs": 25, "stages": [], "workers": 0}
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(recipe_data))
+    space = ["trainer.learning_rate=1e-3..1e-1:log", "model.hidden=4..16"]
+    how = ["--trials", "8", "--prune-by", "epoch", "--pruner", "hyperband", "--batch", "2"]
+    return (
+        lambda folder: ("search", path, *space, *how, "-o", folder),
+        lambda folder: (folder / "study.db").exists(),
+        lambda whole, here: same_files(whole, here, ["search.json", "best.yaml"]),
+        tmp_path,
+    )
+
+
+@pytest.fixture
+def transferred(tmp_path):
+    recipe = {
+        "name": "toy",
+        "data": {
+            "manifest": [str(save_sentences(tmp_path, *one)) for one in (("one", 0), ("two", 1))],
+            "scheme": {"name": "toy", "classes": ["anger", "happiness", "sadness"]},
+            "store": str(tmp_path / "store"),
+        },
+        "encoders": {"text": {"name": "ngrams", "dim": 64}},
+        "model": {"name": "mlp", "hidden": 8},
+        "protocol": {"name": "group-kfold", "by": "speaker", "k": 2, "dev": 0.3},
+        "sources": ["one", "two"],
+        "targets": ["one", "two"],
+        "shots": [0, 5],
+        "methods": ["none", "prototypes", "dann", "finetune", "combined", "target"],
+        "seeds": [0, 1],
+        "trainer": {"epochs": 12, "checkpoint_seconds": 0, "device": "cpu", "workers": 0},
+    }
+    path = tmp_path / "transfer.yaml"
+    path.write_text(yaml.safe_dump(recipe))
+    kept = ["transfer.json", "heatmap.png", "settings/*/predictions.parquet", "sources/*/m*"]
+    return (
+        lambda folder: ("transfer", path, "-o", folder),
+        lambda folder: any(folder.glob("sources/*/*")),
+        lambda whole, here: same_files(whole, here, kept),
+        tmp_path,
+    )
+
+
+@pytest.fixture
+def encoded_by_ray(encoded):
+    pytest.importorskip("ray")
+    words, begun, check, folder = encoded
+    return lambda store: (*words(store), "--engine", "ray", "--workers", "2"), begun, check, folder
+
+
 def test_two_kills_of_encoding(encoded):
     assert kill_again_and_again(*encoded, kills=2, seed=3) >= 1
 
@@ -141,3 +150,18 @@ def test_twenty_kills_of_a_training_with_stages(trained):
 @pytest.mark.slow
 def test_twenty_kills_of_encoding(encoded):
     assert kill_again_and_again(*encoded, kills=20, seed=2) >= 1
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_a_search(searched):
+    assert kill_again_and_again(*searched, kills=20, seed=4) >= 1
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_a_transfer(transferred):
+    assert kill_again_and_again(*transferred, kills=20, seed=5) >= 1
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_encoding_by_ray(encoded_by_ray):
+    assert kill_again_and_again(*encoded_by_ray, kills=20, seed=6) >= 1

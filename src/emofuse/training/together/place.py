@@ -141,6 +141,6 @@ def _same_precision(recipe: Recipe) -> None:
     if told != "no" and told not in known:
         raise UsageError(
             f"accelerate launch says --mixed_precision {told}, the recipe trainer.precision "
-            f"{recipe.trainer.precision}; the recipe decides: set trainer.precision=bf16, or launch "
-            "with --mixed_precision no"
+            f"{recipe.trainer.precision}; the recipe decides: set trainer.precision=bf16, or "
+            "launch with --mixed_precision no"
         )
