@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.together.launching import TOLERANCE, compare, finish, launch, mlp, worker_of
+from tests.together.launching import TOLERANCE, compare, finish, launch, mlp, run_program, worker_of
 
 from emofuse.evaluation.openings import count_openings
 from emofuse.layers.dropout import Dropout
@@ -111,3 +111,46 @@ def test_draws_of_dropout_are_those_of_one_process():
     assert torch.equal(torch.rand(1), after)
     torch.manual_seed(4)
     assert not torch.equal(drop(values), whole)
+
+
+DDP = """
+import sys
+from pathlib import Path
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from emofuse.models.build import build_model
+from emofuse.models.contract import Batch, ModelSpec, Sequences
+from emofuse.models.shared import average_gradients
+from emofuse.training.together.place import take_place
+
+with take_place(Path(sys.argv[1])) as place:
+    given = torch.Generator().manual_seed(place.rank)
+    values = torch.randn(5, 1, 12, generator=given)
+    batch = Batch({"audio": Sequences(values, torch.ones(5, 1, dtype=torch.bool))})
+    labels = torch.arange(5) % 3
+
+    def learn(model, run):
+        model.train()
+        torch.manual_seed(7)
+        torch.nn.functional.cross_entropy(run(batch).logits, labels).backward()
+
+    ours, theirs = (
+        build_model("mlp", {"hidden": 16}, ModelSpec({"audio": 12}, 3), 0) for _ in range(2)
+    )
+    learn(ours, ours)
+    average_gradients(list(ours.parameters()))
+    learn(theirs, DistributedDataParallel(theirs))
+    pairs = zip(ours.parameters(), theirs.parameters(), strict=True)
+    gaps = [float((one.grad - two.grad).abs().max()) for one, two in pairs]
+    Path(sys.argv[2], str(place.rank)).write_text(" ".join(map(str, gaps)))
+"""
+
+
+def test_averaged_gradients_are_those_of_torchs_ddp(tmp_path):
+    path = tmp_path / "worker.py"
+    path.write_text(DDP)
+    finish(run_program(path, [str(tmp_path / "run"), str(tmp_path)]))
+    for rank in "01":
+        gaps = [float(one) for one in (tmp_path / rank).read_text().split()]
+        assert len(gaps) >= 4
+        assert max(gaps) < 1e-6

@@ -13,8 +13,10 @@ from emofuse.training.jobs import keep_job
 from emofuse.training.judge import HeldOut
 from emofuse.training.memory import is_out_of_memory
 from emofuse.training.options import TrainerOptions
+from emofuse.training.stacking.fits import share_feeders
+from emofuse.training.stacking.rehearsal import rehearse
 from emofuse.training.stacking.save import Saver
-from emofuse.training.stacking.stacked import Stack, share_feeders
+from emofuse.training.stacking.stacked import Stack
 from emofuse.training.stacking.tensors import NotStackable
 from emofuse.training.steppers import Row
 from emofuse.training.trainer import Trained, Trainer
@@ -135,7 +137,7 @@ def _train(
 
 def _run(fits: Sequence[Fit], saver: Saver, hook: Callable[[int, Row], None]) -> None:
     stack = Stack(fits)
-    stack.rehearse()
+    rehearse(stack)
     saver.restore(stack)
     stack.run(hook, lambda: saver.save(stack))
 
