@@ -79,7 +79,7 @@ def test_resumed_is_undisturbed_and_order_does_not_matter(run, toy, tmp_path, mo
     whole, _ = stress_run(run, SMALL)
     other = tmp_path / "other"
     shutil.copytree(toy / "both", other)
-    judge, done = module._Stress._judge, []
+    judge, done = module.Stress._judge, []
 
     def killed(self, condition, *rest, **more):
         if len(done) == 3:
@@ -88,7 +88,7 @@ def test_resumed_is_undisturbed_and_order_does_not_matter(run, toy, tmp_path, mo
         judge(self, condition, *rest, **more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(module._Stress, "_judge", killed)
+        patch.setattr(module.Stress, "_judge", killed)
         with pytest.raises(KeyboardInterrupt):
             stress_run(other, SMALL)
     assert not (other / "stress" / "summary.json").exists()
@@ -98,7 +98,7 @@ def test_resumed_is_undisturbed_and_order_does_not_matter(run, toy, tmp_path, mo
         judged.append(condition.label)
         judge(self, condition, *rest, **more)
 
-    monkeypatch.setattr(module._Stress, "_judge", counted)
+    monkeypatch.setattr(module.Stress, "_judge", counted)
     again, _ = stress_run(other, SMALL)
     assert not set(judged) & set(done)
     assert again == whole

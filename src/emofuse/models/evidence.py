@@ -66,5 +66,7 @@ class Evidence(Linear):
         votes = votes - votes.mean(dim=1, keepdim=True)
         if self.training:
             return votes
-        spread = votes.square().mean(dim=1, keepdim=True).sqrt()
-        return votes * torch.clamp(1.0 - self.doubt / spread.clamp_min(1e-9), min=0.0)
+        spread = (
+            votes.square().mean(dim=1, keepdim=True).clamp_min(1e-18).sqrt()
+        )  # has a slope at 0
+        return votes * torch.clamp(1.0 - self.doubt / spread, min=0.0)
