@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from tests.encoders.conftest import WORDS, save_speech, save_text
+from tests.encoders.conftest import WORDS, save_speech, save_text, save_whisper
 
 from emofuse.encoders.adapted import ADAPTED, read_adapted
 from emofuse.encoders.build import describe_encoder, load_encoder
@@ -29,6 +29,7 @@ from emofuse.training.adaptation.adapt import adapt
 from emofuse.training.adaptation.data import crop, drop_words
 from emofuse.training.adaptation.network import SpeechAdapting, TextAdapting
 from emofuse.training.adaptation.options import AdaptOptions
+from emofuse.training.adaptation.whisper import WhisperAdapting
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
 
@@ -45,7 +46,11 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> Any:
     def make(kind: str) -> Path:
         if kind not in made:
             folder = tmp_path_factory.mktemp("bases") / kind
-            made[kind] = (save_text if kind in ("bert", "roberta") else save_speech)(kind, folder)
+            if kind == "whisper":
+                made[kind] = save_whisper(folder)
+            else:
+                save = save_text if kind in ("bert", "roberta") else save_speech
+                made[kind] = save(kind, folder)
         return made[kind]
 
     return make
@@ -111,6 +116,18 @@ def test_lower_layers_stay_and_upper_ones_move(bases, manifest, tmp_path, kind):
     )
 
 
+def test_of_whisper_the_upper_encoder_learns_and_the_decoder_stays(bases, manifest, tmp_path):
+    found = adapt(manifest, options(bases("whisper"), freeze_layers=2), tmp_path / "new")
+    before, after = weights(bases("whisper")), weights(tmp_path / "new")
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert all(name.startswith(("encoder.layers.2.", "encoder.layer_norm.")) for name in moved)
+    assert len(moved) >= 12
+    spec = EncoderSpec(name=str(tmp_path / "new"), layer="mean")
+    waves = [Item("u00", waveform=np.sin(np.arange(8000) / 9).astype(np.float32))]
+    assert np.isfinite(load_encoder("audio", spec).encode(waves)[0]).all()
+    assert found.note["frozen_layers"] == 2
+
+
 def test_what_is_frozen_stays_in_evaluation_mode(bases):
     for network in (
         SpeechAdapting(find_folder(EncoderSpec(name=str(bases("wavlm-group")))), 1, "cpu"),
@@ -125,7 +142,7 @@ def test_what_is_frozen_stays_in_evaluation_mode(bases):
         assert all(not m.training for m in network.eval().modules())
 
 
-@pytest.mark.parametrize("kind", ["hubert-group", "wavlm-layer", "roberta"])
+@pytest.mark.parametrize("kind", ["hubert-group", "wavlm-layer", "whisper", "roberta"])
 def test_views_are_what_the_encoder_gives(bases, manifest, kind):
     """The vectors that are trained are those that `load_encoder` gives later on."""
     folder, utterances = bases(kind), [manifest["u00"], manifest["u03"], manifest["u05"]]
@@ -138,7 +155,8 @@ def test_views_are_what_the_encoder_gives(bases, manifest, kind):
     else:
         waves = [soundfile.read(manifest.path(u.audio), dtype="float32")[0] for u in utterances]
         items = [Item(u.id, waveform=w) for u, w in zip(utterances, waves, strict=True)]
-        network = SpeechAdapting(find_folder(spec), 1, "cpu").eval()
+        made = WhisperAdapting if kind == "whisper" else SpeechAdapting
+        network = made(find_folder(spec), 1, "cpu").eval()
         ours = network([network.prepare(wave) for wave in waves])
         theirs = load_encoder("audio", spec).encode(items)
     np.testing.assert_allclose(ours.detach().numpy(), np.concatenate(theirs), atol=1e-4)
@@ -146,10 +164,17 @@ def test_views_are_what_the_encoder_gives(bases, manifest, kind):
 
 @pytest.mark.parametrize(
     ("kind", "objective"),
-    [("hubert-group", "contrastive"), ("hubert-group", "supervised"), ("bert", "supervised")],
+    [
+        ("hubert-group", "contrastive"),
+        ("hubert-group", "supervised"),
+        ("whisper", "contrastive"),
+        ("whisper", "supervised"),
+        ("bert", "supervised"),
+    ],
 )
 def test_the_loss_falls(bases, manifest, tmp_path, kind, objective):
     scheme = {"scheme": str(manifest.root / "two.yaml")} if objective == "supervised" else {}
+    scheme |= {"learning_rate": 5e-3} if kind == "whisper" else {}  # its weights are all small
     chosen = options(
         bases(kind), objective=objective, epochs=20, patience=None, freeze_layers=1, **scheme
     )

@@ -30,6 +30,7 @@ from emofuse.training.adaptation.data import Corpus, gather_material
 from emofuse.training.adaptation.fit import Fitted, fit_encoder
 from emofuse.training.adaptation.network import Adapting, SpeechAdapting, TextAdapting, make_head
 from emofuse.training.adaptation.options import AdaptOptions
+from emofuse.training.adaptation.whisper import WhisperAdapting
 from emofuse.training.checkpoint import write_tensors
 from emofuse.training.folder import keep_or_compare, locked
 
@@ -154,7 +155,8 @@ def _build(
         device = "cuda" if torch.cuda.is_available() else "cpu"
     encoder: Adapting
     if options.modality == "audio":
-        encoder = SpeechAdapting(base, options.freeze_layers, device)
+        kind = WhisperAdapting if base.kind == "whisper" else SpeechAdapting
+        encoder = kind(base, options.freeze_layers, device)
     else:
         encoder = TextAdapting(base, options.freeze_layers, device, options.encoder.pooling)
     contrastive = options.objective == "contrastive"

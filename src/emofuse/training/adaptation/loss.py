@@ -10,7 +10,7 @@ from emofuse.errors import TrainingError
 from emofuse.losses.cross_entropy import class_weights, cross_entropy
 from emofuse.losses.nt_xent import nt_xent, same_items
 from emofuse.training.adaptation.data import Corpus, Material, crop, drop_words
-from emofuse.training.adaptation.network import Adapting, SpeechAdapting
+from emofuse.training.adaptation.network import Adapting, AudioAdapting
 from emofuse.training.adaptation.options import AdaptOptions
 
 __all__ = ["AdaptLoss"]
@@ -53,7 +53,7 @@ class AdaptLoss:
         self, part: Material, places: list[int], generator: torch.Generator, count: int = 1
     ) -> list[Tensor]:
         works = [part.works[place] for place in places]
-        if isinstance(self.encoder, SpeechAdapting):
+        if isinstance(self.encoder, AudioAdapting):
             encoder = self.encoder
             rate = encoder.sample_rate
             waves = [encoder.prepare(self.corpus.wave(work, rate)) for work in works]

@@ -18,9 +18,20 @@ from emofuse.encoders.hf_frontend import ConvFrontEnd
 from emofuse.errors import EncoderError, OptionError
 from emofuse.layers import masked_mean
 
-__all__ = ["AUDIO", "TEXT", "Adapting", "SpeechAdapting", "TextAdapting", "check_kind", "make_head"]
+__all__ = [
+    "AUDIO",
+    "TEXT",
+    "WAVEFORM",
+    "Adapting",
+    "AudioAdapting",
+    "SpeechAdapting",
+    "TextAdapting",
+    "check_kind",
+    "make_head",
+]
 
-AUDIO = ("hubert", "wav2vec2", "wavlm")
+WAVEFORM = ("hubert", "wav2vec2", "wavlm")
+AUDIO = (*WAVEFORM, "whisper")
 TEXT = ("bert", "roberta")
 MOST_TOKENS = 128
 
@@ -55,6 +66,7 @@ class Adapting(nn.Module, ABC):
         folder: the model.
         frozen: number of lowest layers that stay; None = half of them.
         kinds: architectures that are known.
+        device: where it runs.
 
     Attributes:
         model: the Hugging Face model.
@@ -66,10 +78,12 @@ class Adapting(nn.Module, ABC):
         OptionError: more frozen layers than there are.
     """
 
-    def __init__(self, folder: ModelFolder, frozen: int | None, kinds: Sequence[str]) -> None:
+    def __init__(
+        self, folder: ModelFolder, frozen: int | None, kinds: Sequence[str], device: str = "cpu"
+    ) -> None:
         super().__init__()
         check_kind(folder, kinds)
-        self.model: Any = read_model(folder)
+        self.model: Any = self._read(folder, device)
         layers = self.layers()
         self.frozen = len(layers) // 2 if frozen is None else frozen
         if self.frozen >= len(layers):
@@ -81,6 +95,11 @@ class Adapting(nn.Module, ABC):
         for module in self.learning:
             module.requires_grad_(True)
         self.dim = int(self.model.config.hidden_size)
+
+    def _read(self, folder: ModelFolder, device: str) -> Any:
+        """Read the weights."""
+        del device
+        return read_model(folder)
 
     @abstractmethod
     def layers(self) -> list[nn.Module]:
@@ -109,7 +128,21 @@ class Adapting(nn.Module, ABC):
         return device
 
 
-class SpeechAdapting(Adapting):
+class AudioAdapting(Adapting):
+    """An encoder of sound: clips in, one mean vector each out.
+
+    Attributes:
+        sample_rate: hertz.
+    """
+
+    sample_rate: int
+
+    @abstractmethod
+    def prepare(self, wave: FloatArray) -> FloatArray:
+        """Get a whole recording ready, before any stretch is drawn from it."""
+
+
+class SpeechAdapting(AudioAdapting):
     """HuBERT, wav2vec 2.0 or WavLM: clips in, one mean vector each out.
 
     The convolutions take each clip by itself, positions see zeros beyond a clip's end, and the
@@ -122,7 +155,7 @@ class SpeechAdapting(Adapting):
     """
 
     def __init__(self, folder: ModelFolder, frozen: int | None, device: str) -> None:
-        super().__init__(folder, frozen, AUDIO)
+        super().__init__(folder, frozen, WAVEFORM)
         settings = folder.settings("preprocessor_config.json")
         self.sample_rate = int(settings.get("sampling_rate", 16_000))
         self.normalises = bool(settings.get("do_normalize", True))
