@@ -46,10 +46,10 @@ def waves(seconds: tuple[float, ...] = (0.005, 0.4, 1.7, 3.0)) -> list[Item]:
 @pytest.mark.parametrize(
     "options",
     [
-        "layer=mean,pooling=mean+std",
-        "layer=1,granularity=frames,stride=2",
-        "pooling=stats",
         "pooling=mean",
+        pytest.param("layer=mean,pooling=mean+std", marks=pytest.mark.slow),
+        pytest.param("layer=1,granularity=frames,stride=2", marks=pytest.mark.slow),
+        pytest.param("pooling=stats", marks=pytest.mark.slow),
     ],
 )
 def test_whisper(options: str, checkpoint: Callable[[str], Path]) -> None:
@@ -64,23 +64,19 @@ def test_whisper(options: str, checkpoint: Callable[[str], Path]) -> None:
     assert (graph.dim, graph.sample_rate) == (encoder.dim, encoder.sample_rate)
 
 
-SPEECH = [
+SPEECH = (
     "wav2vec2-group",
-    *(
-        pytest.param(kind, marks=pytest.mark.slow)
-        for kind in (
-            "wav2vec2-layer",
-            "hubert-group",
-            "hubert-batch-norm",
-            "wavlm-group",
-            "wavlm-layer",
-            "data2vec-audio",
-            "unispeech-sat",
-        )
-    ),
-]
+    "wav2vec2-layer",
+    "hubert-group",
+    "hubert-batch-norm",
+    "wavlm-group",
+    "wavlm-layer",
+    "data2vec-audio",
+    "unispeech-sat",
+)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPEECH)
 def test_waveform(kind: str, checkpoint: Callable[[str], Path]) -> None:
     encoder = load_encoder("audio", EncoderSpec(name=str(checkpoint(kind)), layer="mean"))
@@ -115,10 +111,16 @@ SLOW = (
 )
 
 
-@pytest.mark.parametrize("frames", [(), ("audio", "text")], ids=["vectors", "sequences"])
-@pytest.mark.parametrize(
-    "name", ["linear", "mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in SLOW)]
-)
+BOTH = ("audio", "text")
+FAST = (("linear", ()), ("mlp", BOTH))
+MODELS = [
+    pytest.param(name, frames, marks=() if (name, frames) in FAST else pytest.mark.slow)
+    for name in ("linear", "mlp", *SLOW)
+    for frames in ((), BOTH)
+]
+
+
+@pytest.mark.parametrize(("name", "frames"), MODELS)
 def test_models(name: str, frames: tuple[str, ...]) -> None:
     model = build_model(name, {}, ModelSpec(DIMS, 4), seed=1)
     with torch.random.fork_rng(), torch.no_grad():
