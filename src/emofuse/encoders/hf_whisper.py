@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu
+from torch.nn.functional import gelu, linear, pad
 
 from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import FloatArray
@@ -105,16 +105,30 @@ class WhisperModel:
         return self._tap.result(self._encoder.layer_norm(hidden))
 
     def _front(self, mels: Tensor, lengths: Sequence[int] | None) -> Tensor:
-        values = gelu(self._encoder.conv1(mels))
+        values = gelu(_convolve(self._encoder.conv1, mels))
         if lengths is not None:
             values = values * self._mask(lengths)[:, None, :].to(values.dtype)
-        values = gelu(self._encoder.conv2(values)).transpose(1, 2)
+        values = gelu(_convolve(self._encoder.conv2, values)).transpose(1, 2)
         positions: Tensor = self._encoder.embed_positions.weight[: values.shape[1]]
         return values + positions
 
     def _mask(self, lengths: Sequence[int]) -> Tensor:
         steps = torch.arange(max(lengths), device=self._device)
         return steps[None, :] < torch.tensor(lengths, device=self._device)[:, None]
+
+
+def _convolve(conv: nn.Conv1d, values: Tensor) -> Tensor:
+    """Apply a convolution of kernel 3 and padding 1 to ``(batch, channels, time)``.
+
+    On a processor it is a product of matrices: PyTorch keeps what it compiled for each shape that
+    a convolution has seen, up to hundreds of megabytes where clips have all lengths.
+    """
+    if values.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.as_tensor(conv(values))
+    time, step = values.shape[2], conv.stride[0]
+    padded = pad(values, (1, 1)).transpose(1, 2)
+    windows = torch.cat([padded[:, k : k + time : step] for k in range(3)], dim=2)
+    return linear(windows, conv.weight.permute(0, 2, 1).flatten(1), conv.bias).transpose(1, 2)
 
 
 def _read_encoder(folder: ModelFolder) -> Any:

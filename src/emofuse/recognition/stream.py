@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.errors import OptionError, WorkError
+from emofuse.features.memory import give_back
 from emofuse.media.speech_spans import SpanEvent, SpeechSpans
 from emofuse.media.voice_activity import EnergyDetector, VoiceDetector
 from emofuse.recognition.answer import Recognition, Transcript, Word
@@ -177,6 +178,7 @@ class Stream:
         self._waiting = self._waiting[len(waiting) :]
         loaded = [self._loaded(*one) for one in waiting]
         answers = self._recognizer.answer_loaded(loaded) if loaded else []
+        give_back()
         found: list[Segment] = []
         for (window, _, _), answer in zip(waiting, answers, strict=True):
             if self._words and self._words[0][0] is window:

@@ -7,7 +7,6 @@ bundle that is too far from PyTorch is not written.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -136,7 +135,7 @@ def export_onnx(
             difference = _judge(source, new, material, options, progress)
         check = _check(options, material, difference)
         final = _write_config(new, config, note.model_copy(update={"check": check}), parts)
-        _put(new, folder)
+        _put(new, folder, Path(home) / "old")
     sizes = {one.name: one.stat().st_size for one in sorted(folder.iterdir())}
     return Exported(folder, final, difference, sizes)
 
@@ -248,11 +247,11 @@ def _check(options: ExportOptions, material: Material, found: Difference) -> Onn
     )
 
 
-def _put(new: Path, folder: Path) -> None:
-    """Put a whole folder in the place of an older one."""
+def _put(new: Path, folder: Path, old: Path) -> None:
+    """Put a whole folder in the place of an older one, which goes to ``old``."""
     try:
         if folder.is_dir():
-            shutil.rmtree(folder)
+            folder.rename(old)
         new.rename(folder)
     except OSError as error:
         raise WorkError(f"cannot write {folder}: {error.strerror or error}") from error
