@@ -37,7 +37,7 @@ ADAPT = {
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     make_corpus(folder)
-    for kind in ("whisper", "hubert-group", "bert"):
+    for kind in ("whisper", "hubert-group", "data2vec-audio", "bert"):
         save_encoder(kind, folder / kind)
     return folder
 
@@ -231,20 +231,32 @@ def test_an_adapted_encoder_that_saw_test_is_refused(root, tmp_path):
         ),
         ({"audio": "WHISPER"}, [ADAPT | {"layer_decay": 0.5}], "does not read 'layer_decay'"),
         ({"audio": "WHISPER"}, [ADAPT | {"encoders": ["text"]}, HEAD], "has no text encoder"),
-        ({"audio": "WHISPER"}, [ADAPT, HEAD], "'whisper' model; adaptation knows hubert"),
+        ({"audio": "DATA2VEC"}, [ADAPT, HEAD], "'data2vec-audio' model; adaptation knows hubert"),
     ],
 )
 def test_stages_that_the_encoders_cannot_have_are_one_clear_line(
     root, tmp_path, encoders, stages, message
 ):
+    places = {"WHISPER": "whisper", "DATA2VEC": "data2vec-audio"}
     encoders = {
-        name: spec.replace("WHISPER", str(root / "whisper")) for name, spec in encoders.items()
+        name: str(root / places[spec]) if spec in places else spec
+        for name, spec in encoders.items()
     }
     with pytest.raises((OptionError, EncoderError), match=message) as caught:
         data = toy_recipe(root, encoders, trainer={"stages": list(stages)})
         train(parse_recipe(data), tmp_path / "run")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run" / "jobs").exists()
+
+
+def test_whisper_is_adapted_on_each_fold_before_the_head_learns(root, tmp_path):
+    data = toy_recipe(
+        root, {"audio": str(root / "whisper")}, trainer={"stages": [ADAPT, HEAD]}, seeds=[0]
+    )
+    train(parse_recipe(data), tmp_path / "run")
+    notes = [read_adapted(path.parent) for path in (tmp_path / "run").rglob(ADAPTED)]
+    assert notes
+    assert all(note is not None for note in notes)
 
 
 def test_augmented_features_do_not_go_with_encoders_that_learn(root):
