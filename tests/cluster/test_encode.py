@@ -33,6 +33,7 @@ TWO_NODES = """
 import json
 import os
 import sys
+from pathlib import Path
 os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_register_timeout_seconds": "600"}
 from ray.cluster_utils import Cluster
 from emofuse.cluster.engine import Engine
@@ -48,9 +49,9 @@ if __name__ == "__main__":
         cluster.add_node(num_cpus=1)
         nodes = len(cluster.list_all_nodes())
         spec = EncoderSpec.from_text("logmel:pooling=mean+std")
-        engine = Engine("ray", cluster.address)
+        engine, store = Engine("ray", cluster.address), FeatureStore(Path(sys.argv[2]))
         found = encode_spread(
-            ManifestFile(sys.argv[1]), "audio", spec, FeatureStore(sys.argv[2]), engine=engine
+            ManifestFile(Path(sys.argv[1])), "audio", spec, store, engine=engine
         )
     finally:
         cluster.shutdown()
