@@ -19,7 +19,9 @@ from emofuse.training.together.tensors import spread
 __all__ = [
     "load_state",
     "pack_optimiser",
+    "random_state",
     "save_state",
+    "set_random_state",
     "under",
     "unpack_optimiser",
     "write_tensors",
@@ -113,3 +115,18 @@ def unpack_optimiser(
         state.setdefault(places[id(parameter)], {})[name] = spread(value, parameter)
     current = optimiser.state_dict()
     optimiser.load_state_dict({"state": state, "param_groups": current["param_groups"]})
+
+
+def random_state(device: torch.device) -> dict[str, Tensor]:
+    """Give where the generators of the processor and of the device stand."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_random_state(state: Mapping[str, Tensor]) -> None:
+    """Put the generators back to where `random_state` found them."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"])

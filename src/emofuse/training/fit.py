@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 
-from emofuse.errors import OptionError, nearest_hint
 from emofuse.features.table import FeatureTable
 from emofuse.layers.gather import process_count, process_rank
 from emofuse.losses.contract import LossContext, Targets
@@ -22,11 +21,18 @@ from emofuse.models.contract import FusionModel, ModelSpec
 from emofuse.models.shared import share_model
 from emofuse.training.augmenting import training_feeder
 from emofuse.training.centring import centre_groups
-from emofuse.training.checkpoint import load_state, save_state, under
+from emofuse.training.checkpoint import (
+    load_state,
+    random_state,
+    save_state,
+    set_random_state,
+    under,
+)
 from emofuse.training.feeder import Feeder
 from emofuse.training.finetuning.data import RawItems
 from emofuse.training.finetuning.network import FinetuneNetwork, kept_state, put_state
 from emofuse.training.finetuning.stage import Finetuning
+from emofuse.training.freezing import freeze_parts
 from emofuse.training.judge import Recognised, better_is_higher, judge, recognise
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
@@ -136,23 +142,13 @@ class Fit:
         self.epochs = options.epochs if epochs is None else epochs
         self.classes = blueprint.classes
         self.device = next(iter(table.modalities.values())).values.device
-        self._table, self._tuning = table, tuning
-        if options.centre and tuning is None:
-            learnt, train = centre_groups(table, train, options.centre)
-            feeder = training_feeder(learnt, train)
-        else:
-            feeder = training_feeder(table, train)
+        self._blueprint, self._table, self._tuning = blueprint, table, tuning
+        feeder = _learns_from(table, train, options.centre if tuning is None else ())
         targets = _to(train.targets, self.device)
         self.dev = dev if dev is not None and len(dev) else None
-        spec = ModelSpec(table.dims, len(blueprint.classes))
-        self.fusion = build_model(blueprint.model, blueprint.model_options, spec, seed)
-        if start is not None:
-            self.fusion.load_state_dict(dict(start))
-        self.fusion.to(self.device)
-        if statistics is not None and len(statistics):
-            self.fusion.fit_normalisation(Feeder(table, statistics).statistics_batch())
-        elif statistics is None and (tuning is None or start is None):
-            self.fusion.fit_normalisation(feeder.statistics_batch())
+        self.fusion = self._built(start)
+        if statistics is not None or tuning is None or start is None:
+            self._standardise(feeder if statistics is None else Feeder(table, statistics))
         frozen = freeze_parts(self.fusion, freeze)
         self.model = self.fusion if tuning is None else tuning.network(self.fusion)
         if tuning is None:
@@ -164,25 +160,23 @@ class Fit:
             self.dev_feeder.condense(self.fusion)
             self.dev_targets = _to(self.dev.targets, self.device)
         self.objective = _objective(blueprint, self.model, feeder, targets, seed)
-        self._blueprint, self._spec = blueprint, spec
         if options.sharding == "fsdp" and process_count() > 1:
             shard(self.model)
         if objective_start is not None:
             self.objective.load_state_dict(dict(objective_start))
-        self.stepper = stepper(
-            Work(
-                self.model,
-                self.objective,
-                feeder,
-                targets,
-                options,
-                options.dropout_for(len(table.dims)),
-                seed,
-                accelerator,
-                frozen,
-                blueprint.classes,
-            )
+        work = Work(
+            self.model,
+            self.objective,
+            feeder,
+            targets,
+            options,
+            options.dropout_for(len(table.dims)),
+            seed,
+            accelerator,
+            frozen,
+            self.classes,
         )
+        self.stepper = stepper(work)
         self.outcome = Outcome()
         self._best_state: dict[str, Tensor] = {}
 
@@ -232,15 +226,24 @@ class Fit:
         """Take a plain model in place of one that the processes hold a share of each."""
         state = whole(kept_state(self.model))
         self._best_state = {}
-        blueprint = self._blueprint
-        self.fusion = build_model(
-            blueprint.model, blueprint.model_options, self._spec, self.seed
-        ).to(self.device)
-        self.model = self.fusion
+        self.model = self.fusion = self._built()
         if self._tuning is not None:
             self._tuning = self._tuning.opened_again()
             self.model = self._tuning.network(self.fusion)
         put_state(self.model, state)
+
+    def _built(self, start: Mapping[str, Tensor] | None = None) -> FusionModel:
+        """Make the model on its device, with the weights of ``start`` or drawn ones."""
+        blueprint = self._blueprint
+        spec = ModelSpec(self._table.dims, len(blueprint.classes))
+        model = build_model(blueprint.model, blueprint.model_options, spec, self.seed)
+        if start is not None:
+            model.load_state_dict(dict(start))
+        return model.to(self.device)
+
+    def _standardise(self, feeder: Feeder) -> None:
+        if len(feeder):
+            self.fusion.fit_normalisation(feeder.statistics_batch())
 
     def feeder(self, rows: Tensor) -> Feeder:
         """Feed rows of the table to `model`, as they are when nothing is learned."""
@@ -320,7 +323,7 @@ class Fit:
             "best": self._best_state,
             "objective": self.objective.state_dict(),
             "stepper": self.stepper.state(),
-            "random": _random_state(self.device),
+            "random": random_state(self.device),
         }
         tensors = {
             f"{kind}.{n}": part for kind, group in parts.items() for n, part in whole(group).items()
@@ -341,7 +344,13 @@ class Fit:
         self._best_state = _shares(best, own)
         if not self.outcome.finished:
             self.stepper.restore(under("stepper", tensors))
-            _set_random_state(under("random", tensors))
+            set_random_state(under("random", tensors))
+
+
+def _learns_from(table: FeatureTable, train: Part, centre: Sequence[str]) -> Feeder:
+    if centre:
+        table, train = centre_groups(table, train, centre)
+    return training_feeder(table, train)
 
 
 def _shares(state: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -368,49 +377,9 @@ def _objective(
     return objective.to(targets.labels.device)
 
 
-def freeze_parts(model: FusionModel, names: Sequence[str]) -> tuple[nn.Module, ...]:
-    """Stop parts of a model from learning, and give them.
-
-    Args:
-        model: changed in place.
-        names: names of modules or parameters, or the beginning of module names.
-
-    Raises:
-        OptionError: a name that is the beginning of none.
-    """
-    known = {name: part for name, part in model.named_modules() if name}
-    single = dict(model.named_parameters())
-    frozen: list[nn.Module] = []
-    for wanted in names:
-        if wanted in single:
-            single[wanted].requires_grad_(False)
-            continue
-        found = [part for name, part in known.items() if f"{name}.".startswith(f"{wanted}.")]
-        if not found:
-            tops = sorted({name.split(".")[0] for name in known})
-            raise OptionError(f"freeze {wanted!r}: no such part; {nearest_hint(wanted, tops)}")
-        frozen += found
-    for part in frozen:
-        part.requires_grad_(False)
-    return tuple(frozen)
-
-
 def _to(targets: Targets, device: torch.device) -> Targets:
     return Targets(
         targets.labels.to(device),
         None if targets.soft is None else targets.soft.to(device),
         None if targets.vad is None else targets.vad.to(device),
     )
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: Mapping[str, Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])

@@ -120,7 +120,6 @@ class Trainer:
         table = table.to(self.device)
         choice = self._choose(table, train, dev, seed=seed, folder=folder, hook=hook)
         options = self.options.model_copy(update=dict(choice.values))
-        notes = list(choice.notes)
         told = _Told(folder, hook, watch)
         best = choice.score
         limits: list[int] | None = None
@@ -143,20 +142,7 @@ class Trainer:
                 table, whole, None, options, phase="refit", seed=seed, told=told, limits=given
             )
             limits = [one.outcome.epoch for one in fits]
-        if best is None:
-            notes.append("no dev part: nothing was held out, the last epoch counts")
-        notes += dict.fromkeys(note for one in fits for note in one.stepper.notes())
-        return Trained(
-            fits[-1].fusion,
-            best,
-            sum(limits or ()) or fits[-1].outcome.epoch,
-            choice.values,
-            tuple(told.history),
-            tuple(notes),
-            fits[-1].learnt(),
-            fits[-1],
-            held_out,
-        )
+        return _trained(choice, fits, best, limits, told=told, held_out=held_out)
 
     def _stages(
         self,
@@ -297,6 +283,32 @@ class _Told:
 
         fit.run(checkpoint, told, keep_end)
         self.history += [{"phase": phase, **dressed(row)} for row in fit.outcome.history]
+
+
+def _trained(
+    choice: Choice,
+    fits: Sequence[Fit],
+    best: float | None,
+    limits: Sequence[int] | None,
+    *,
+    told: _Told,
+    held_out: HeldOut | None,
+) -> Trained:
+    notes = list(choice.notes)
+    if best is None:
+        notes.append("no dev part: nothing was held out, the last epoch counts")
+    notes += dict.fromkeys(note for one in fits for note in one.stepper.notes())
+    return Trained(
+        fits[-1].fusion,
+        best,
+        sum(limits or ()) or fits[-1].outcome.epoch,
+        choice.values,
+        tuple(told.history),
+        tuple(notes),
+        fits[-1].learnt(),
+        fits[-1],
+        held_out,
+    )
 
 
 def _has_accelerator() -> bool:

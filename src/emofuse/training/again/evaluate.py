@@ -165,25 +165,13 @@ def evaluate_on(
                 f"{manifest} has no utterance of {', '.join(run.scheme.classes)}; nothing to judge"
             )
         seen = what_was_seen(run, jobs, judged, progress)
-        table = load_table(
-            judged,
-            run.recipe.encoders,
-            FeatureStore(Path(run.recipe.data.store)),
-            progress,
-            device=run.device,
-        )
+        store = FeatureStore(Path(run.recipe.data.store))
+        table = load_table(judged, run.recipe.encoders, store, progress, device=run.device)
         ids = _with_features(table)
         exams = tuple(Exam(job, ids) for job in jobs)
         record_opening(folder, f"evaluate on {manifest.name} ({models})", len(ids))
-        frame = _ask(
-            run,
-            exams,
-            judged,
-            table,
-            place=Place(folder, manifest, root),
-            engine=engine,
-            progress=progress,
-        )
+        where = Place(folder, manifest, root)
+        frame = _ask(run, exams, judged, table, place=where, engine=engine, progress=progress)
         place = folder / "evaluations" / slug
         notes = _notes(seen, listed, judged, ids, jobs)
         metrics = _write(run, place, frame, seen, exams=exams, notes=notes)
