@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emofuse.cli import predict_options as given
+from emofuse.cli.adapting import AdaptFrom, known_voice
 from emofuse.cli.console import say
 from emofuse.errors import OptionError
 
@@ -49,6 +50,10 @@ def listen(
     detector: Annotated[str, typer.Option(help="energy or silero.")] = "energy",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     device: given.Device = "cpu",
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Adapt to the speaker by what was heard so far.")
+    ] = False,
+    adapt_from: AdaptFrom = None,
 ) -> None:
     """Recognise emotions of a microphone as it is spoken into; Ctrl-C ends it.
 
@@ -58,13 +63,21 @@ def listen(
     from emofuse.recognition.timeline import TimelineOptions
 
     options = TimelineOptions.parse(
-        {"window": window, "hop": hop, "delay": delay, "detector": detector}, "listen"
+        {
+            "window": window,
+            "hop": hop,
+            "delay": delay,
+            "detector": detector,
+            "adapt": "causal" if adapt else "off",
+        },
+        "listen",
     )
     if seconds is not None and seconds <= 0:
         raise OptionError(f"--seconds {seconds:g} is not above 0")
     recognizer = Recognizer.load(model, device, transcriber=transcribe)
+    voice = known_voice(recognizer, adapt_from, None)
     rate, chunks = _source(source, rate, microphone, fast=fast)
-    stream = recognizer.stream(rate, options)
+    stream = recognizer.stream(rate, options, voice=voice)
     say(f"listening; a segment is out at most {stream.latency:.1f} s after its end")
     heard = 0
     try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from emofuse.cli import adapting
 from emofuse.cli import predict_options as given
 from emofuse.cli.console import print_table, progress_bar, say
 from emofuse.cli.encoders import encoder_places
@@ -16,6 +17,7 @@ from emofuse.cli.timeline import write_timeline_of
 from emofuse.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
+    from emofuse.recognition.adapting.profile import VoiceProfile
     from emofuse.recognition.query import Query
     from emofuse.recognition.recognizer import Recognition, Recognizer
     from emofuse.recognition.transcribe import Transcriber
@@ -56,6 +58,9 @@ def predict(
     output: given.Output = None,
     settings: given.Settings = None,
     turns: given.Turns = None,
+    adapt: adapting.Adapt = None,
+    adapt_from: adapting.AdaptFrom = None,
+    save_voice: adapting.SaveVoice = None,
 ) -> None:
     """Recognise emotions with a trained model, with or without text.
 
@@ -69,39 +74,63 @@ def predict(
     ears = _ears(transcribe, asr, language, device)
     places = encoder_places(encoder or [])
 
-    def load() -> Recognizer:
-        return Recognizer.load(model, device, places, raw=raw, corpus=corpus, transcriber=ears)
+    how = adapting.check_adapt(adapt, timeline)
+
+    def load() -> tuple[Recognizer, VoiceProfile | None]:
+        found = Recognizer.load(model, device, places, raw=raw, corpus=corpus, transcriber=ears)
+        if how is not None:
+            _ = found.reference  # refuses what cannot be adapted before anything is heard
+        return found, adapting.known_voice(found, adapt_from, save_voice)
 
     if timeline:
         name = _one(inputs or [], text, text_file)
+        found, voice = load()
         write_timeline_of(
-            load(),
+            found,
             name,
             form or "json",
             channels=channels,
             settings=settings or [],
             turns=turns,
             output=output,
+            adapt=how,
+            voice=voice,
         )
         return
     if output or settings or turns:
         raise OptionError("--output, --set and --turns go with --timeline")
     form = check_format(form or "table")
-    queries = find_queries(
-        inputs or [], _text(text, text_file), as_list=as_list, stdin=_standard_input, note=say
+    said = _text(text, text_file)
+    if save_voice is not None and not inputs and said is None:
+        load()
+        return
+    queries = find_queries(inputs or [], said, as_list=as_list, stdin=_standard_input, note=say)
+    found, voice = load()
+    if how is not None:
+        queries = adapting.with_speakers(queries, how, voice)
+    _answer(
+        found, queries, form, strict=strict, channels=channels, adapt=how is not None, voice=voice
     )
-    _answer(load(), queries, form, strict=strict, channels=channels)
 
 
 def _answer(
-    recognizer: Recognizer, queries: Sequence[Query], form: str, *, strict: bool, channels: str
+    recognizer: Recognizer,
+    queries: Sequence[Query],
+    form: str,
+    *,
+    strict: bool,
+    channels: str,
+    adapt: bool,
+    voice: VoiceProfile | None,
 ) -> None:
     """Write the answers as they come, and end with a status."""
     write = _writer(form, recognizer)
     failed = 0
     with progress_bar() as progress:
         for answers in _batches(
-            recognizer.recognise_each(queries, progress, strict=strict, channels=channels)
+            recognizer.recognise_each(
+                queries, progress, strict=strict, channels=channels, adapt=adapt, voice=voice
+            )
         ):
             write(answers)
             failed += sum(answer.error is not None for answer in answers)

@@ -12,6 +12,7 @@ from emofuse.errors import OptionError
 from emofuse.options import apply_overrides
 
 if TYPE_CHECKING:
+    from emofuse.recognition.adapting.profile import VoiceProfile
     from emofuse.recognition.recognizer import Recognizer
 
 __all__ = ["write_timeline_of"]
@@ -28,6 +29,8 @@ def write_timeline_of(
     settings: list[str],
     turns: Path | None,
     output: Path | None,
+    adapt: str | None = None,
+    voice: VoiceProfile | None = None,
 ) -> None:
     """Write the timeline of a recording to a file or to standard output.
 
@@ -42,15 +45,16 @@ def write_timeline_of(
     from emofuse.storage import write_text
 
     check_timeline_format(form)
-    base = {"delay": DELAY, "channels": check_channels(channels)}
+    base = {"delay": DELAY, "channels": check_channels(channels), "adapt": adapt or "off"}
     options = TimelineOptions.parse(apply_overrides(base, settings), "--set")
     known = None if turns is None else read_turns(turns)
     source = io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)
+    if known is not None and channels == "each":
+        raise OptionError("--turns go with mixed channels: each channel is a speaker already")
+    own = "-" if name == "-" else None
     with progress_bar() as progress:
-        found = recognizer.timeline(source, options, progress, id="-" if name == "-" else None)
+        found = recognizer.timeline(source, options, progress, id=own, turns=known, voice=voice)
     if known is not None:
-        if channels == "each":
-            raise OptionError("--turns go with mixed channels: each channel is a speaker already")
         found = name_speakers(found, known)
     text = write_timeline(found, form)
     if output is None:

@@ -14,6 +14,7 @@ from emofuse.encoders.onnx_graph import FileName, OnnxEncoderNote
 from emofuse.errors import BundleError, OptionError, shorten
 from emofuse.labels import LabelScheme
 from emofuse.manifest import Modality
+from emofuse.models.voices_note import VoicesNote
 from emofuse.options import Options
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class BundleConfig(Options):
             training held out; None where nothing was.
         trained_with_dropout: whether whole modalities were left out in training, so that an
             answer from fewer modalities can be relied on.
+        voices: where the voices of training lie, for adapting to a speaker; None where the audio
+            is no single vector an utterance, or an older emofuse wrote the bundle.
         encoders_local: modality -> folder inside the bundle, where the encoder learned in the run
             and travels with it.
         onnx: what is in an ONNX bundle; None in a bundle of PyTorch.
@@ -169,6 +172,7 @@ class BundleConfig(Options):
     data: DataNote = DataNote()
     calibration: dict[str, Any] | None = None
     trained_with_dropout: bool = False
+    voices: VoicesNote | None = None
     encoders_local: dict[Modality, LocalFolder] = Field(default_factory=dict)
     onnx: OnnxNote | None = None
     hashes: dict[str, str] = Field(default_factory=dict)

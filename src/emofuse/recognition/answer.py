@@ -6,7 +6,7 @@ from pydantic import Field
 
 from emofuse.options import Options
 
-__all__ = ["Recognition", "Transcript", "Word"]
+__all__ = ["Adapted", "Recognition", "Transcript", "Word"]
 
 
 class Word(Options):
@@ -42,6 +42,22 @@ class Transcript(Options):
     model: str = ""
 
 
+class Adapted(Options):
+    """That an answer was adapted to its speaker, and from how much.
+
+    Attributes:
+        speaker: whose voice was moved to the voices of training.
+        utterances: how many utterances of that speaker were heard for it, this one among them
+            unless the voice came from elsewhere; overlapping windows of a recording count by what
+            is new in them.
+        weight: share of the way that the voice was moved, in [0, 1].
+    """
+
+    speaker: str
+    utterances: float = Field(ge=0.0)
+    weight: float = Field(ge=0.0, le=1.0)
+
+
 class Recognition(Options):
     """The answer to one query.
 
@@ -64,6 +80,7 @@ class Recognition(Options):
         start, end: seconds of its source that the answer is about, where there is audio.
         channel: number of the channel from 0, or None for all of them mixed.
         transcript: what was heard, where the words were not given.
+        adapted: whether it was adapted to its speaker, and from how much; None = it was not.
         model: name of the model and the first twelve digits of the hash of its weights.
         licence: of the training data and the encoders.
         notes: what to bear in mind.
@@ -86,6 +103,7 @@ class Recognition(Options):
     end: float | None = None
     channel: int | None = None
     transcript: Transcript | None = None
+    adapted: Adapted | None = None
     model: str | None = None
     licence: str | None = None
     notes: tuple[str, ...] = ()

@@ -9,10 +9,11 @@ from dataclasses import replace
 import numpy as np
 
 from emofuse.encoders.contract import Item
-from emofuse.errors import EncoderError
+from emofuse.errors import EncoderError, WorkError
 from emofuse.evaluation.calibration import softmax
 from emofuse.manifest import Modality
 from emofuse.models.bundle_config import BundleConfig
+from emofuse.recognition.adapting.voice import FEW, few_note
 from emofuse.recognition.answer import Recognition
 from emofuse.recognition.encoding import BundleEncoders
 from emofuse.recognition.fusion import Floats, Fusion, Said
@@ -20,7 +21,7 @@ from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.reading import Loaded
 from emofuse.recognition.scoring import Scoring
 
-__all__ = ["Answerer"]
+__all__ = ["Answerer", "failed", "refuse"]
 
 LONG_SECONDS = 30.0  # longer than any utterance a model learns from
 
@@ -53,8 +54,25 @@ class Answerer:
         """Modalities that the model cannot do without."""
         return self._fusion.needs
 
+    def listen(self, chunk: Sequence[Loaded]) -> None:
+        """Encode the sound of what was read, and let go of it; `answer` does the rest.
+
+        Raises:
+            BundleError: the encoder is not the bundle's.
+        """
+        with self._turn:
+            self._encode(chunk, "audio")
+
+    def votes(self, vectors: Floats) -> Floats:
+        """Give the logits ``(items, classes)`` of ``(items, dim)`` pooled audio features alone."""
+        with self._turn:
+            one_frame = vectors.astype(np.float32)[:, None]
+            return self._fusion.say([{"audio": one} for one in one_frame]).logits
+
     def answer(self, chunk: Sequence[Loaded]) -> list[Recognition]:
         """Answer together what was read together.
+
+        Features that are there already are not made again. A query with a voice is moved by it.
 
         Raises:
             BundleError: an encoder that is needed is not the bundle's.
@@ -65,12 +83,14 @@ class Answerer:
             for one in chunk:
                 self._check(one)
             good = [one for one in chunk if one.error is None]
+            for one in good:
+                _adapt(one)
             said = self._fusion.say([one.features for one in good]) if good else None
             if said is not None:
                 said = self._distrust(good, said)
         places = {id(one): row for row, one in enumerate(good)}
         return [
-            _failed(one) if said is None or one.error else self._tell(one, said, places[id(one)])
+            failed(one) if said is None or one.error else self._tell(one, said, places[id(one)])
             for one in chunk
         ]
 
@@ -135,7 +155,7 @@ class Answerer:
         logits = said.logits[row]
         if not np.isfinite(logits).all():
             one.error = "the model gave NaN or infinity; the features are far from its training's"
-            return _failed(one)
+            return failed(one)
         used = tuple(name for name in self.modalities if name in one.features)
         missing = tuple(name for name in self.modalities if name not in used)
         weights = {name: float(said.weights[name][row]) for name in used if name in said.weights}
@@ -152,6 +172,7 @@ class Answerer:
             end=None if start is None else start + (one.seconds or 0.0),
             channel=one.query.channel,
             transcript=one.query.transcript,
+            adapted=one.adapted,
             notes=self._notes(one, used, missing),
             **self._facts,
         )
@@ -192,9 +213,19 @@ class Answerer:
                 f"{one.seconds:.1f} s long: one answer for all of it; models learn from single "
                 "utterances, so cut it up for more"
             )
+        if one.adapted is not None and one.adapted.utterances < FEW:
+            notes.append(few_note(one.adapted))
         if one.silent:
             notes.append("the audio is digital silence: the answer means nothing")
         return tuple(notes)
+
+
+def _adapt(one: Loaded) -> None:
+    """Move the sound of a query by the voice that it was given, once."""
+    voice = one.query.voice
+    if voice is not None and "audio" in one.features and one.adapted is None:
+        one.features["audio"] = voice.move(one.features["audio"])
+        one.adapted = voice.note
 
 
 def _blend(whole: Floats, part: Floats, trust: Floats) -> Floats:
@@ -213,9 +244,22 @@ def _item(one: Loaded, modality: Modality) -> Item | None:
     return Item(query.id, text=query.words) if query.has_text else None
 
 
-def _failed(one: Loaded) -> Recognition:
+def failed(one: Loaded) -> Recognition:
+    """Give the answer of what cannot be answered: why."""
     query = one.query
     return Recognition(id=query.id, seconds=one.seconds, channel=query.channel, error=one.error)
+
+
+def refuse(answers: Iterable[Recognition]) -> None:
+    """Take the first answer that is none for an error.
+
+    Raises:
+        WorkError: with its reason.
+    """
+    for answer in answers:
+        if answer.error is not None:
+            known = answer.error.startswith(answer.id)
+            raise WorkError(answer.error if known else f"{answer.id}: {answer.error}")
 
 
 def _and(names: Iterable[str]) -> str:

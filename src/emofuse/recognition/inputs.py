@@ -159,7 +159,15 @@ def _from_utterance(manifest: Manifest, utterance: Utterance) -> Query:
         video = None if utterance.video is None else manifest.path(utterance.video)
     except ManifestError as error:
         return Query(utterance.id, error=str(error))
-    return Query(utterance.id, audio, utterance.start, utterance.end, utterance.text, video=video)
+    return Query(
+        utterance.id,
+        audio,
+        utterance.start,
+        utterance.end,
+        utterance.text,
+        video=video,
+        speaker=utterance.speaker,
+    )
 
 
 def _from_table(path: Path, delimiter: str) -> Iterator[Query]:
@@ -183,11 +191,13 @@ def _from_table(path: Path, delimiter: str) -> Iterator[Query]:
         except ValueError as error:
             yield Query(name, error=f"{path}:{number}: {error}")
             continue
+        speaker = cells.get("speaker") or None
         named = [one for one in (place, picture) if one is not None]
         if len(named) == 1:
-            yield replace(_ask(named[0], text), id=name, start=start, end=end)
+            found = replace(_ask(named[0], text), id=name, start=start, end=end)
         else:
-            yield Query(name, place, start, end, text, video=picture)
+            found = Query(name, place, start, end, text, video=picture)
+        yield replace(found, speaker=speaker)
     for finding in findings.list():
         count += 1
         yield Query(str(path), error=finding.line())

@@ -74,6 +74,8 @@ class CsvWriter:
                 "modalities",
                 "missing",
                 "seconds",
+                "speaker",
+                "adapted_from",
                 "notes",
                 "error",
             ]
@@ -94,11 +96,19 @@ class CsvWriter:
                     " ".join(answer.modalities),
                     " ".join(answer.missing),
                     "" if answer.seconds is None else f"{answer.seconds:.3f}",
+                    *_adapted(answer),
                     "; ".join(answer.notes),
                     answer.error,
                 ]
             )
         self._stream.flush()
+
+
+def _adapted(answer: Recognition) -> tuple[str, str]:
+    """Give the speaker whose voice was moved, and from how many utterances."""
+    if answer.adapted is None:
+        return "", ""
+    return answer.adapted.speaker, f"{answer.adapted.utterances:g}"
 
 
 def _flag(value: bool | None) -> str:

@@ -16,6 +16,7 @@ from emofuse.errors import MediaError, OptionError
 from emofuse.media.audio import probe, to_mono
 from emofuse.media.blocks import gather, open_blocks
 from emofuse.media.video import has_sound_track, probe_video, read_sound_track
+from emofuse.recognition.adapting.voice import Voice
 from emofuse.recognition.answer import Transcript
 
 __all__ = [
@@ -77,6 +78,8 @@ class Query:
         channel: number of the channel to listen to, from 0; None = the mean of all.
         transcript: what was heard, where the words were not given; it counts where ``text`` is
             None.
+        speaker: who speaks, where that is known; queries of one name are one voice to adapt to.
+        voice: what is known of how the speaker sounds; the answer is adapted to it.
     """
 
     id: str
@@ -88,6 +91,8 @@ class Query:
     video: Path | None = None
     channel: int | None = None
     transcript: Transcript | None = None
+    speaker: str | None = None
+    voice: Voice | None = None
 
     @property
     def words(self) -> str | None:

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.errors import MediaError
+from emofuse.recognition.answer import Adapted
 from emofuse.recognition.query import Query, read_sound, seconds_of
 
-__all__ = ["CHUNK_ITEMS", "CHUNK_SECONDS", "Loaded", "group", "measure", "read"]
+__all__ = ["CHUNK_ITEMS", "CHUNK_SECONDS", "THREADS", "Loaded", "group", "measure", "read"]
 
 FloatArray = NDArray[np.float32]
 CHUNK_ITEMS = 64
 CHUNK_SECONDS = 300.0
+THREADS = 4
 
 
 @dataclass
@@ -30,6 +32,7 @@ class Loaded:
         waveform: mono ``(samples,)`` at the encoder's rate, until it is encoded.
         features: modality -> ``(frames, dim)``.
         silent: whether the audio is digital silence.
+        adapted: from how much it was adapted to its speaker, once it was.
     """
 
     query: Query
@@ -38,6 +41,7 @@ class Loaded:
     waveform: FloatArray | None = None
     features: dict[str, FloatArray] = field(default_factory=dict)
     silent: bool = False
+    adapted: Adapted | None = None
 
 
 def measure(query: Query, listens: bool) -> Loaded:

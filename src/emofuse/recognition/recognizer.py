@@ -9,13 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emofuse.errors import WorkError
+from emofuse.errors import OptionError
 from emofuse.manifest import Modality
 from emofuse.media.audio import SAMPLE_RATE
 from emofuse.models.bundle_config import BundleConfig, read_config
 from emofuse.progress import Progress, ProgressEvent, silent
+from emofuse.recognition.adapting.many import Speakers, answer_adapted, enrol
+from emofuse.recognition.adapting.meter import Meter
+from emofuse.recognition.adapting.profile import VoiceProfile
+from emofuse.recognition.adapting.reference import Reference, read_reference
 from emofuse.recognition.answer import Recognition, Transcript, Word
-from emofuse.recognition.answering import Answerer
+from emofuse.recognition.answering import Answerer, refuse
 from emofuse.recognition.encoding import BundleEncoders
 from emofuse.recognition.fusion import Fusion
 from emofuse.recognition.loading import find_bundle, load_fusion
@@ -29,17 +33,17 @@ from emofuse.recognition.query import (
     split_channels,
     video_query,
 )
-from emofuse.recognition.reading import Loaded, group, read
+from emofuse.recognition.reading import THREADS, Loaded, group, read
 from emofuse.recognition.scoring import Scoring, load_scoring
 
 if TYPE_CHECKING:
     from emofuse.recognition.stream import Stream
     from emofuse.recognition.timeline import Timeline, TimelineOptions
     from emofuse.recognition.transcribe import Transcriber
+    from emofuse.recognition.turns import Turn
 
 __all__ = ["Query", "Recognition", "Recognizer", "Transcript", "Word"]
 
-THREADS = 4
 HEARING_RATE = SAMPLE_RATE
 
 
@@ -129,6 +133,15 @@ class Recognizer:
         return self._answerer.needs
 
     @property
+    def reference(self) -> Reference:
+        """Where the voices of training lie, for adapting to a speaker.
+
+        Raises:
+            OptionError: the model cannot be adapted to a speaker.
+        """
+        return read_reference(self.config)
+
+    @property
     def sample_rate(self) -> int:
         """Hertz at which the model hears; 16 kHz where it takes no audio."""
         if "audio" not in self.modalities:
@@ -193,9 +206,15 @@ class Recognizer:
         *,
         strict: bool = False,
         channels: str = "mix",
+        adapt: bool = False,
+        voice: VoiceProfile | None = None,
     ) -> list[Recognition]:
         """Recognise many utterances; see `recognise_each`."""
-        return list(self.recognise_each(items, progress, strict=strict, channels=channels))
+        return list(
+            self.recognise_each(
+                items, progress, strict=strict, channels=channels, adapt=adapt, voice=voice
+            )
+        )
 
     def recognise_each(
         self,
@@ -204,6 +223,8 @@ class Recognizer:
         *,
         strict: bool = False,
         channels: str = "mix",
+        adapt: bool = False,
+        voice: VoiceProfile | None = None,
     ) -> Iterator[Recognition]:
         """Recognise utterances in order, giving answers as batches are finished.
 
@@ -212,19 +233,46 @@ class Recognizer:
 
         Args:
             items: what to recognise: queries, or anything that `recognise` takes as audio.
-            progress: told of the stage ``recognise``.
+            progress: told of the stage ``recognise``, and of ``listen`` before where all are
+                heard first.
             strict: the first query that cannot be answered is an error.
             channels: ``mix`` takes their mean, ``each`` gives one answer a channel.
+            adapt: hear all of them first, then move each speaker's voice (`Query.speaker`) to
+                where the voices of training lie. Features are kept meanwhile, not sound.
+            voice: what is known of the one speaker of all of them: alone, all are moved by it;
+                with ``adapt`` it is counted in.
 
         Raises:
             BundleError: an encoder that the queries need is not the bundle's.
-            OptionError: ``channels`` is neither.
+            OptionError: ``channels`` is neither, or the model cannot be adapted to a speaker.
             WorkError: (strict) the first query that cannot be answered.
         """
         every = [one if isinstance(one, Query) else make_query(one) for one in items]
         if check_channels(channels) == "each":
             every = split_channels(every)
+        if adapt:
+            return answer_adapted(self, every, Speakers(self.reference, voice), progress, strict)
+        if voice is not None:
+            known = Meter(self.reference, voice.speaker, voice).voice()
+            every = [replace(one, voice=known) for one in every]
         return self._answers(every, progress, strict)
+
+    def enrol(
+        self, items: Iterable[Query | Audio], speaker: str, progress: Progress = silent
+    ) -> VoiceProfile:
+        """Learn how a speaker sounds, for `recognise_each` and `stream`.
+
+        Args:
+            items: utterances of the speaker, best in many moods, at least 8.
+            speaker: what to call the voice.
+            progress: told of the stage ``listen``.
+
+        Raises:
+            OptionError: the model cannot be adapted to a speaker.
+            WorkError: an utterance cannot be read, or there is none.
+        """
+        every = [one if isinstance(one, Query) else make_query(one) for one in items]
+        return enrol(self, every, speaker, progress)
 
     def timeline(
         self,
@@ -233,6 +281,8 @@ class Recognizer:
         progress: Progress = silent,
         *,
         id: str | None = None,  # noqa: A002
+        turns: Sequence[Turn] | None = None,
+        voice: VoiceProfile | None = None,
     ) -> Timeline:
         """Find who speaks when with which emotion in a recording of any length.
 
@@ -244,27 +294,52 @@ class Recognizer:
             options: how it is cut up.
             progress: told of the stage ``timeline`` in seconds.
             id: for the timeline; the path unless given.
+            turns: who speaks when, for ``options.adapt``; a voice each. (`turns.name_speakers`
+                puts their names on the segments.)
+            voice: what is known of a speaker already.
 
         Raises:
             WorkError: the audio cannot be read, or the model cannot answer from it.
+            OptionError: the model cannot be adapted to a speaker, and should be.
         """
         from emofuse.recognition.timeline_reading import read_timeline
 
-        return read_timeline(self, audio, options, progress, id)
+        return read_timeline(self, audio, options, progress, id, turns=turns, voice=voice)
 
-    def stream(self, rate: int, options: TimelineOptions | None = None) -> Stream:
+    def stream(
+        self,
+        rate: int,
+        options: TimelineOptions | None = None,
+        *,
+        voice: VoiceProfile | None = None,
+    ) -> Stream:
         """Open a stream: chunks of audio in, segments that will not change out.
 
         Args:
             rate: hertz of the chunks.
             options: how it is cut up; the same options give the segments of `timeline`.
+            voice: what is known of the speaker already.
 
         Raises:
             OptionError: a rate that is none, or options that do not go with this model.
         """
         from emofuse.recognition.stream import Stream
 
-        return Stream(self, rate, options)
+        if options is not None and options.adapt == "recording":
+            raise OptionError(
+                "a stream hears no future: adapt = 'recording' is for files; 'causal'"
+            )
+        return Stream(self, rate, options, voice=voice)
+
+    def read_loaded(self, chunk: Sequence[Loaded], pool: ThreadPoolExecutor) -> None:
+        """Read the sound of queries, and let the transcriber hear the words nobody gave."""
+        if any(one.error is None and one.seconds is not None for one in chunk):
+            read(chunk, self.sample_rate, pool)
+            self._hear(chunk)
+
+    def listen_loaded(self, chunk: Sequence[Loaded]) -> None:
+        """Encode the sound of queries, so that a voice can be told before they are answered."""
+        self._answerer.listen(chunk)
 
     def answer_loaded(self, chunk: Sequence[Loaded]) -> list[Recognition]:
         """Answer together queries whose sound is read already, at `sample_rate`."""
@@ -281,12 +356,10 @@ class Recognizer:
         listens = "audio" in self.modalities
         with ThreadPoolExecutor(THREADS) as pool:
             for chunk in group(every, listens or self.transcriber is not None, pool):
-                if any(one.error is None and one.seconds is not None for one in chunk):
-                    read(chunk, self.sample_rate, pool)
-                    self._hear(chunk)
+                self.read_loaded(chunk, pool)
                 answers = self._answerer.answer(chunk)
                 if strict:
-                    _refuse(answers)
+                    refuse(answers)
                 done += len(answers)
                 progress(ProgressEvent("recognise", done, len(every), "utterances"))
                 yield from answers
@@ -322,10 +395,3 @@ def make_query(
     else:
         query = Query("", source, text=text, video=picture)
     return replace(query, id=id or ("utterance" if named is None else path_id(named)))
-
-
-def _refuse(answers: Sequence[Recognition]) -> None:
-    for answer in answers:
-        if answer.error is not None:
-            known = answer.error.startswith(answer.id)
-            raise WorkError(answer.error if known else f"{answer.id}: {answer.error}")

@@ -15,6 +15,8 @@ from emofuse.errors import OptionError, WorkError
 from emofuse.features.memory import give_back
 from emofuse.media.speech_spans import SpanEvent, SpeechSpans
 from emofuse.media.voice_activity import EnergyDetector, VoiceDetector
+from emofuse.recognition.adapting.profile import VoiceProfile
+from emofuse.recognition.adapting.windows import stream_voices
 from emofuse.recognition.answer import Recognition, Transcript, Word
 from emofuse.recognition.query import Query, Sound
 from emofuse.recognition.reading import Loaded
@@ -22,6 +24,7 @@ from emofuse.recognition.stream_audio import Recent, StreamAudio
 from emofuse.recognition.timeline import LONGEST_STRETCH, Segment, TimelineOptions
 from emofuse.recognition.timeline_segments import SegmentBuilder, Step
 from emofuse.recognition.timeline_windows import Window, WindowPlan
+from emofuse.recognition.turns import Turn
 
 if TYPE_CHECKING:
     from emofuse.recognition.recognizer import Recognizer
@@ -41,6 +44,8 @@ class Stream:
         rate: hertz of the chunks.
         options: how the audio is cut up.
         channel: number for the segments.
+        turns: who speaks when, where that is known: a voice each to adapt to.
+        voice: what is known of the speaker already.
 
     Attributes:
         language: of the words heard so far, where the transcriber says.
@@ -57,6 +62,9 @@ class Stream:
         rate: int,
         options: TimelineOptions | None = None,
         channel: int | None = None,
+        *,
+        turns: Sequence[Turn] | None = None,
+        voice: VoiceProfile | None = None,
     ) -> None:
         self.options = options or TimelineOptions()
         self._recognizer = recognizer
@@ -71,6 +79,7 @@ class Stream:
         self._plan: WindowPlan | None = None
         self._waiting: list[tuple[Window, FloatArray, Transcript | None]] = []
         self._words: list[tuple[Window, tuple[Word, ...]]] = []
+        self._voices = stream_voices(recognizer, o.adapt, channel, turns=turns, voice=voice)
         self._builder = SegmentBuilder(
             recognizer.classes, o.smoothing, o.longest, self._unsure, channel
         )
@@ -173,19 +182,27 @@ class Stream:
             self._waiting.append((window, self._recent.slice(window.start, window.end), said))
 
     def _answer(self) -> list[Segment]:
-        """Answer for the windows that wait, together."""
+        """Answer for the windows that wait, together; give the segments that this settles."""
         waiting = self._waiting[: self.options.batch]
         self._waiting = self._waiting[len(waiting) :]
         loaded = [self._loaded(*one) for one in waiting]
+        if self._voices is not None and loaded:
+            self._recognizer.listen_loaded(loaded)
+            for (window, _, _), one in zip(waiting, loaded, strict=True):
+                self._voices.hear(window, self._rate, one)
+        found = self._tell([window for window, _, _ in waiting], loaded)
+        if self._waiting and self._finished:
+            found += self._answer()
+        return found
+
+    def _tell(self, windows: Sequence[Window], loaded: Sequence[Loaded]) -> list[Segment]:
         answers = self._recognizer.answer_loaded(loaded) if loaded else []
         give_back()
         found: list[Segment] = []
-        for (window, _, _), answer in zip(waiting, answers, strict=True):
+        for window, answer in zip(windows, answers, strict=True):
             if self._words and self._words[0][0] is window:
                 self._builder.hear(self._words.pop(0)[1])
             found += self._builder.push(self._step(window, answer))
-        if self._waiting and self._finished:
-            found += self._answer()
         return found
 
     def _loaded(self, window: Window, samples: FloatArray, said: Transcript | None) -> Loaded:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from emofuse.media.voice_activity import LOOKAHEAD
 from emofuse.options import Options
-from emofuse.recognition.answer import Word
+from emofuse.recognition.answer import Adapted, Word
 
 __all__ = ["Segment", "Timeline", "TimelineOptions"]
 
@@ -42,6 +42,9 @@ class TimelineOptions(Options):
         silero_file: Silero's weights, where the package is not installed.
         channels: ``mix`` listens to their mean; ``each`` listens to every channel by itself and
             takes each for one speaker, as on two-channel telephone recordings.
+        adapt: whether voices are moved to where those of training lie: ``off``; ``causal``, by
+            what was heard up to a window (a stream can do that); ``recording``, by all of the
+            recording, which is answered once it was heard to its end.
     """
 
     window: float = Field(default=3.0, ge=0.5, le=28.0)
@@ -57,6 +60,7 @@ class TimelineOptions(Options):
     margin: float = Field(default=9.0, ge=1.0, le=40.0)
     silero_file: Path | None = None
     channels: Literal["mix", "each"] = "mix"
+    adapt: Literal["off", "causal", "recording"] = "off"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -92,6 +96,7 @@ class Segment(Options):
         text: what was heard, where there is a transcriber.
         words: the same with times.
         speaker: who speaks, where that is known.
+        adapted: from how much the last window of it was adapted to its speaker, if it was.
         channel: number of the channel from 0, where channels are heard by themselves.
     """
 
@@ -107,6 +112,7 @@ class Segment(Options):
     words: tuple[Word, ...] = ()
     speaker: str | None = None
     channel: int | None = None
+    adapted: Adapted | None = None
 
     @property
     def seconds(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 from emofuse.errors import MediaError
 from emofuse.media.blocks import AudioBlocks, open_blocks
 from emofuse.progress import Progress, ProgressEvent
+from emofuse.recognition.adapting.patient import PatientStream
+from emofuse.recognition.adapting.profile import VoiceProfile
+from emofuse.recognition.adapting.voice import FEW, few_note
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.query import Audio, Sound, checked_samples, path_id
 from emofuse.recognition.stream import Stream
 from emofuse.recognition.timeline import Segment, Timeline, TimelineOptions
+from emofuse.recognition.turns import Turn
 
 if TYPE_CHECKING:
     from emofuse.recognition.recognizer import Recognizer
@@ -33,6 +37,9 @@ def read_timeline(
     options: TimelineOptions | None,
     progress: Progress,
     name: str | None,
+    *,
+    turns: Sequence[Turn] | None = None,
+    voice: VoiceProfile | None = None,
 ) -> Timeline:
     """Do what `Recognizer.timeline` promises."""
     options = options or TimelineOptions()
@@ -41,8 +48,16 @@ def read_timeline(
     with _opened(audio) as source:
         each = options.channels == "each" and source.channels > 1
         count = source.channels if each else 1
+        kind = PatientStream if options.adapt == "recording" else Stream
         streams = [
-            Stream(recognizer, source.sample_rate, options, n if each else None)
+            kind(
+                recognizer,
+                source.sample_rate,
+                options,
+                n if each else None,
+                turns=turns,
+                voice=voice,
+            )
             for n in range(count)
         ]
         for block in source.blocks:
@@ -59,6 +74,7 @@ def read_timeline(
         raise MediaError(f"{name or _name(audio)} holds no audio")
     segments.sort(key=lambda one: (one.start, one.channel or 0))
     notes = [] if segments else ["no speech was found"]
+    notes += _remarks(segments)
     return Timeline(
         id=name or _name(audio),
         seconds=frames / rate,
@@ -79,6 +95,12 @@ def _spoken(segment: Segment) -> Segment:
     if segment.channel is None:
         return segment
     return segment.model_copy(update={"speaker": f"channel{segment.channel}"})
+
+
+def _remarks(segments: Sequence[Segment]) -> list[str]:
+    """Say whose voice little was heard of in the end."""
+    last = {one.adapted.speaker: one.adapted for one in segments if one.adapted is not None}
+    return [few_note(one) for one in last.values() if one.utterances < FEW]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from emofuse.recognition.answer import Recognition, Word
+from emofuse.recognition.answer import Adapted, Recognition, Word
 from emofuse.recognition.timeline import Segment
 
 __all__ = ["SegmentBuilder", "Step"]
@@ -45,6 +45,7 @@ class _Run:
     shares: Floats
     vad: Floats | None
     weights: dict[str, float] = field(default_factory=dict)
+    adapted: Adapted | None = None
 
     @property
     def seconds(self) -> float:
@@ -127,6 +128,7 @@ class SegmentBuilder:
                 None if vad is None else np.zeros(len(vad)),
             )
         run.end = step.end
+        run.adapted = step.answer.adapted
         run.shares += length * shares
         if vad is not None and run.vad is not None:
             run.vad += length * vad
@@ -176,4 +178,5 @@ class SegmentBuilder:
             text=" ".join(word.text for word in said) if self._heard else None,
             words=tuple(said),
             channel=self._channel,
+            adapted=run.adapted,
         )

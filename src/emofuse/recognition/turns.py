@@ -10,7 +10,7 @@ from emofuse.corpora.files import read_text
 from emofuse.errors import MediaError, shorten
 from emofuse.recognition.timeline import Timeline
 
-__all__ = ["Turn", "name_speakers", "read_turns"]
+__all__ = ["Turn", "TurnTable", "name_speakers", "read_turns"]
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,41 @@ def read_turns(path: Path) -> list[Turn]:
     return sorted(turns, key=lambda turn: turn.start)
 
 
+class TurnTable:
+    """Says who speaks in a span; spans are asked for in the order of their start.
+
+    Args:
+        turns: of all speakers, in any order; they may overlap.
+    """
+
+    def __init__(self, turns: Sequence[Turn]) -> None:
+        self._turns = sorted(turns, key=lambda turn: turn.start)
+        self._first = 0
+        self.speakers = tuple(sorted({turn.speaker for turn in turns}))
+
+    def speaker(self, start: float, end: float) -> str | None:
+        """Give the speaker whose turns cover most of a span of seconds; None where nobody's do."""
+        turns = self._turns
+        while self._first < len(turns) and turns[self._first].end <= start:
+            self._first += 1
+        covered: dict[str, float] = {}
+        for turn in turns[self._first :]:
+            if turn.start >= end:
+                break
+            shared = min(turn.end, end) - max(turn.start, start)
+            if shared > 0:
+                covered[turn.speaker] = covered.get(turn.speaker, 0.0) + shared
+        return max(covered, key=lambda name: (covered[name], name), default=None)
+
+
 def name_speakers(timeline: Timeline, turns: Sequence[Turn]) -> Timeline:
     """Give each segment the speaker whose turns cover most of it; none where nobody's do.
 
     A segment is not cut where the speaker changes inside it.
     """
-    ordered = sorted(turns, key=lambda turn: turn.start)
-    first = 0
+    table = TurnTable(turns)
     named = []
     for segment in timeline.segments:
-        while first < len(ordered) and ordered[first].end <= segment.start:
-            first += 1
-        covered: dict[str, float] = {}
-        for turn in ordered[first:]:
-            if turn.start >= segment.end:
-                break
-            shared = min(turn.end, segment.end) - max(turn.start, segment.start)
-            if shared > 0:
-                covered[turn.speaker] = covered.get(turn.speaker, 0.0) + shared
-        best = max(covered, key=lambda name: (covered[name], name), default=segment.speaker)
+        best = table.speaker(segment.start, segment.end) or segment.speaker
         named.append(segment.model_copy(update={"speaker": best}))
     return timeline.model_copy(update={"segments": tuple(named)})

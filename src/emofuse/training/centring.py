@@ -12,7 +12,7 @@ from emofuse.errors import OptionError
 from emofuse.features.table import FeatureTable, Ragged
 from emofuse.training.parts import Part
 
-__all__ = ["centre_groups"]
+__all__ = ["centre_groups", "speaker_means"]
 
 
 def centre_groups(
@@ -53,6 +53,23 @@ def centre_groups(
     return replace(table, modalities=parts), replace(train, views=views)
 
 
+def speaker_means(values: Tensor, groups: Tensor, labels: Tensor) -> Tensor:
+    """Give each group's mean ``(groups, dim)``, its labels weighing alike, in order of its number.
+
+    Args:
+        values: ``(items, dim)``.
+        groups: ``(items,)`` long, who said it.
+        labels: ``(items,)`` long, what it should be.
+    """
+    found = []
+    for group in torch.unique(groups).tolist():
+        mine = groups == group
+        kinds = torch.unique(labels[mine]).tolist()
+        means = torch.stack([values[mine & (labels == kind)].mean(dim=0) for kind in kinds])
+        found.append(means.mean(dim=0))
+    return torch.stack(found)
+
+
 def _shifts(part: Ragged, train: Part) -> Tensor:
     """Give ``(items, dim)``: from each item's speaker's mean to the mean of all."""
     found = part.gather(train.rows)
@@ -62,12 +79,9 @@ def _shifts(part: Ragged, train: Part) -> Tensor:
         return shift
     whole = values[there].mean(dim=0)
     groups, labels = train.groups.to(values.device), train.targets.labels.to(values.device)
-    for group in sorted(set(groups.tolist())):
-        mine = (groups == group) & there
-        kinds = sorted(set(labels[mine].tolist()))
-        if kinds:
-            means = torch.stack([values[mine & (labels == kind)].mean(dim=0) for kind in kinds])
-            shift[mine] = whole - means.mean(dim=0)
+    means = speaker_means(values[there], groups[there], labels[there])
+    _, place = torch.unique(groups[there], return_inverse=True)
+    shift[there] = whole - means[place]
     return shift
 
 

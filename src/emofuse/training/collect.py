@@ -27,6 +27,7 @@ from emofuse.training.data import RunData
 from emofuse.training.jobs import Job, JobResult
 from emofuse.training.recipe import Recipe
 from emofuse.training.scores import calibrated_columns
+from emofuse.training.voices import voices_note
 
 __all__ = [
     "Answers",
@@ -211,11 +212,22 @@ def write_best(
                 "languages": sorted({u.language for u in learnt if u.language}),
             },
             "calibration": None if rules is None else rules.model_dump(mode="json"),
+            "voices": _voices(recipe, data, job),
             "trained_with_dropout": recipe.trainer.dropout_for(len(data.table.dims)) > 0,
         },
         "bundle",
     )
     write_bundle(folder, model, config)
+
+
+def _voices(recipe: Recipe, data: RunData, job: Job) -> dict[str, Any] | None:
+    """Say where the voices lie that a job learned from; None where encoders learned along."""
+    if any(stage.kind != "features" for stage in recipe.trainer.stages):
+        return None
+    train, dev = data.parts(job.fold)
+    whole = train if dev is None or not recipe.trainer.refit else train.join(dev)
+    note = voices_note(data.table, whole)
+    return None if note is None else note.model_dump(mode="json")
 
 
 def _intervals(estimates: Mapping[str, Any]) -> dict[str, float]:

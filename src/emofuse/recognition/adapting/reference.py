@@ -1,0 +1,75 @@
+"""What adaptation needs to know of a model: where the voices lie that it learned from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emofuse.errors import OptionError
+from emofuse.models.bundle_config import BundleConfig
+from emofuse.models.voices_note import unpack
+
+__all__ = ["Reference", "hearing", "read_reference"]
+
+NAMELESS = ("name", "revision", "precision")
+"""Parts of an encoder's description that say where it lies, not what it hears."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Where the voices of training lie.
+
+    Attributes:
+        mean: ``(dim,)`` float64.
+        half: utterances that move a voice half of the way.
+        hearing: fingerprint of the encoder, see `hearing`.
+    """
+
+    mean: NDArray[np.float64]
+    half: float
+    hearing: str
+
+
+def read_reference(config: BundleConfig) -> Reference:
+    """Read what a bundle says of the voices of its training.
+
+    Raises:
+        OptionError: the model cannot be adapted to a speaker: it does not hear, it reads frames,
+            or the bundle says nothing of its voices.
+    """
+    if "audio" not in config.dims:
+        raise OptionError("the model does not hear: there is no voice to adapt to; leave --adapt")
+    spec = config.encoders["audio"].get("spec") or {}
+    if spec.get("granularity", "pooled") != "pooled":
+        raise OptionError(
+            f"model {config.model.name!r} reads sound frame by frame; a voice is adapted to where "
+            "it is one vector an utterance: leave --adapt out, or train on pooled audio features"
+        )
+    note = config.voices
+    if note is None:
+        raise OptionError(
+            f"the bundle (emofuse {config.emofuse}) does not say where the voices of its training "
+            "lie; train it again with this emofuse, or leave --adapt out"
+        )
+    if note.dim != config.dims["audio"]:
+        raise OptionError(
+            f"the bundle's voices have size {note.dim}, its audio features {config.dims['audio']}: "
+            "it was altered; copy it again"
+        )
+    return Reference(unpack(note.mean, note.dim), note.half, hearing(config))
+
+
+def hearing(config: BundleConfig) -> str:
+    """Give the fingerprint of how a model hears: equal where pooled features can be compared.
+
+    The weights of the encoder, layers, pooling, trimming and level are in it; where the encoder
+    lies, and whether PyTorch or ONNX computes it, are not.
+    """
+    about = config.encoders["audio"]
+    spec = {key: value for key, value in (about.get("spec") or {}).items() if key not in NAMELESS}
+    record = [about.get("revision"), config.dims["audio"], spec]
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,246 @@
+"""The shift by itself, against NumPy, and the voices of many speakers in a batch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tests.adapting.conftest import HALF
+from tests.timeline.conftest import make_bundle
+
+from emofuse.encoders.contract import Item
+from emofuse.errors import BundleError, OptionError, WorkError
+from emofuse.media.audio import read_audio
+from emofuse.models.bundle import CONFIG_NAME, read_bundle
+from emofuse.models.contract import Batch, Sequences
+from emofuse.models.voices_note import pack, unpack
+from emofuse.recognition.adapting.meter import Meter, shift
+from emofuse.recognition.adapting.profile import VoiceProfile
+from emofuse.recognition.inputs import find_queries
+from emofuse.recognition.recognizer import Recognizer
+
+
+def named(clips):
+    """Queries of all clips, each with its speaker."""
+    return [replace(one, speaker=one.audio.parent.name) for one in find_queries([str(clips)])]
+
+
+def by_id(answers):
+    return {one.id: one for one in answers}
+
+
+def shares(answer):
+    return np.array(list(answer.probabilities.values()))
+
+
+def expected(recognizer, bundle, queries):
+    """Shifted by plain NumPy and asked of the trainer's own model: id -> probabilities."""
+    encoder = recognizer._encoders.get("audio")
+    vectors = {
+        one.id: encoder.encode([Item(one.id, waveform=read_audio(one.audio, 16_000))])[0][0]
+        for one in queries
+    }
+    model, config = read_bundle(bundle)
+    target = unpack(config.voices.mean, config.voices.dim)
+    found = {}
+    for one in queries:
+        mine = np.stack([vectors[o.id] for o in queries if o.speaker == one.speaker])
+        count = len(mine)
+        moved = vectors[one.id] - count / (count + HALF) * (mine.mean(axis=0) - target)
+        values = torch.tensor(moved, dtype=torch.float32)[None, None]
+        part = Sequences(values, torch.ones(1, 1, dtype=torch.bool))
+        with torch.no_grad():
+            found[one.id] = model(Batch({"audio": part})).logits.softmax(dim=1)[0].numpy()
+    return found
+
+
+@pytest.mark.parametrize(("count", "weight"), [(0, 0.0), (1, 0.25), (3, 0.5), (1e12, 1.0)])
+def test_the_shift_is_a_share_of_the_way(count, weight):
+    random = np.random.default_rng(0)
+    mean, target = random.normal(size=(2, 7))
+    offset, share = shift(mean, count, target, 3.0)
+    assert share == pytest.approx(weight)
+    np.testing.assert_allclose(offset, weight * (mean - target), rtol=1e-9)
+
+
+def test_nothing_to_shrink_by_moves_all_the_way_and_nothing_heard_moves_nothing():
+    assert shift([2.0], 1, [5.0], 0.0)[0].tolist() == [-3.0]
+    offset, share = shift([2.0], 0, [5.0], 0.0)
+    assert (offset.tolist(), share) == ([0.0], 0.0)
+
+
+def test_numbers_survive_the_bundle():
+    values = np.random.default_rng(0).normal(size=9).astype(np.float32)
+    np.testing.assert_array_equal(unpack(pack(values), 9), values)
+
+
+def test_answers_are_those_of_numpy(recognizer, bundle, clips):
+    queries = named(clips)
+    answers = by_id(recognizer.recognise_many(queries, adapt=True))
+    for name, probabilities in expected(recognizer, bundle, queries).items():
+        np.testing.assert_allclose(shares(answers[name]), probabilities, atol=1e-5)
+    heard = {one.adapted.speaker: one.adapted for one in answers.values()}
+    counts = {name: one.utterances for name, one in heard.items()}
+    assert counts == {"anna": 5.0, "bert": 3.0, "carl": 1.0}
+    assert heard["carl"].weight == 0.25
+
+
+def test_it_is_off_unless_asked_for(recognizer, clips):
+    queries = named(clips)
+    plain = recognizer.recognise_many([replace(one, speaker=None) for one in queries])
+    assert recognizer.recognise_many(queries) == plain
+    assert all(one.adapted is None for one in plain)
+    adapted = recognizer.recognise_many(queries, adapt=True)
+    far = [np.abs(shares(a) - shares(b)).max() for a, b in zip(plain, adapted, strict=True)]
+    assert min(far) > 1e-3
+
+
+def test_neither_order_nor_other_speakers_count(recognizer, clips):
+    queries = named(clips)
+    whole = by_id(recognizer.recognise_many(queries, adapt=True))
+    mixed = [queries[n] for n in np.random.default_rng(1).permutation(len(queries))]
+    for answer in recognizer.recognise_many(mixed, adapt=True):
+        np.testing.assert_allclose(shares(answer), shares(whole[answer.id]), atol=1e-6)
+    anna = [one for one in queries if one.speaker == "anna"]
+    for answer in recognizer.recognise_many(anna, adapt=True):
+        np.testing.assert_allclose(shares(answer), shares(whole[answer.id]), atol=1e-6)
+
+
+def test_without_a_speaker_it_is_answered_as_it_is_and_says_so(recognizer, clips):
+    queries = [replace(one, speaker=None) if n else one for n, one in enumerate(named(clips))]
+    answers = recognizer.recognise_many(queries, adapt=True)
+    plain = recognizer.recognise_many(queries)
+    assert shares(answers[1]).tolist() == pytest.approx(shares(plain[1]).tolist(), abs=1e-6)
+    assert any("nobody says who speaks" in note for note in answers[1].notes)
+    assert answers[0].adapted is not None
+
+
+def test_few_utterances_are_warned_of(recognizer, clips):
+    many = named(clips) * 2
+    many = [replace(one, id=f"{n}") for n, one in enumerate(many)]
+    for answer in recognizer.recognise_many(many, adapt=True):
+        warned = any("fewer than" in note for note in answer.notes)
+        assert warned == (answer.adapted.utterances < 8)
+
+
+def test_a_bad_clip_is_told_and_counts_for_nobody(recognizer, clips, tmp_path):
+    (tmp_path / "bad.wav").write_text("no sound")
+    queries = named(clips)
+    bad = replace(queries[0], id="bad", audio=tmp_path / "bad.wav")
+    answers = by_id(recognizer.recognise_many([bad, *queries], adapt=True))
+    assert answers["bad"].error is not None
+    assert answers[queries[0].id].adapted.utterances == 5.0
+    with pytest.raises(WorkError, match="bad"):
+        recognizer.recognise_many([*queries, bad], adapt=True, strict=True)
+
+
+def test_a_voice_that_was_kept_serves_single_clips(recognizer, clips, tmp_path):
+    anna = [one for one in named(clips) if one.speaker == "anna"]
+    profile = recognizer.enrol(anna, "anna")
+    profile.save(tmp_path / "anna.json")
+    again = VoiceProfile.load(tmp_path / "anna.json")
+    assert again == profile
+    together = by_id(recognizer.recognise_many(anna, adapt=True))
+    for one in anna:
+        answer = recognizer.recognise_many([one], voice=again)[0]
+        np.testing.assert_allclose(shares(answer), shares(together[one.id]), atol=1e-6)
+        assert answer.adapted == together[one.id].adapted
+    more = recognizer.recognise_many([replace(anna[0], id="x")], adapt=True, voice=again)[0]
+    assert more.adapted.utterances == 6.0
+
+
+def test_what_was_heard_is_counted_by_its_weight(recognizer):
+    reference = recognizer.reference
+    one, two = np.random.default_rng(2).normal(size=(2, 1, len(reference.mean))).astype(np.float32)
+    meter = Meter(reference, "x")
+    meter.hear(one, 0.5)
+    meter.hear(two, 1.5)
+    mean = (0.5 * one[0] + 1.5 * two[0]) / 2.0
+    np.testing.assert_allclose(
+        meter.voice().offset, 2.0 / (2.0 + HALF) * (mean - reference.mean), rtol=1e-6
+    )
+    assert meter.profile().utterances == 2.0
+
+
+def damaged(bundle, tmp_path, change):
+    shutil.copytree(bundle, tmp_path / "damaged")
+    path = tmp_path / "damaged" / CONFIG_NAME
+    config = json.loads(path.read_text())
+    change(config)
+    path.write_text(json.dumps(config))
+    return tmp_path / "damaged"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean": "!!"}, "not base64"),
+        ({"mean": pack(np.ones(3))}, "instead of"),
+        ({"mean": pack(np.full(160, np.nan)), "dim": 160}, "NaN"),
+        ({"half": -1.0}, "half"),
+        ({"half": "inf"}, "half"),
+        ({"utterances": 0}, "utterances"),
+        ({"strange": 1}, "unknown key"),
+    ],
+)
+def test_a_damaged_note_is_one_clear_line(bundle, tmp_path, change, message):
+    folder = damaged(bundle, tmp_path, lambda config: config["voices"].update(change))
+    with pytest.raises(BundleError, match=message) as caught:
+        Recognizer.load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_adapted_says_why(bundle, tmp_path, clips):
+    older = Recognizer.load(damaged(bundle, tmp_path, lambda config: config.pop("voices")))
+    with pytest.raises(OptionError, match="train it again"):
+        older.recognise_many(named(clips), adapt=True)
+    assert older.recognise_many(named(clips)[:1])[0].error is None
+    deaf = Recognizer.load(make_bundle(tmp_path / "deaf", "text"))
+    with pytest.raises(OptionError, match="does not hear"):
+        deaf.recognise_many(named(clips), adapt=True)
+    config = Recognizer.load(bundle).config
+    spec = {**config.encoders["audio"]["spec"], "granularity": "frames"}
+    audio = {**config.encoders["audio"], "spec": spec}
+    framed = config.model_copy(update={"encoders": {"audio": audio}})
+    from emofuse.recognition.adapting.reference import read_reference
+
+    with pytest.raises(OptionError, match="frame by frame"):
+        read_reference(framed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mean": ""}, "instead of"),
+        ({"utterances": 0}, "utterances"),
+        ({"format": 9}, "format"),
+        ({"speaker": ""}, "speaker"),
+        ({"code": "x"}, "unknown key"),
+    ],
+)
+def test_a_damaged_voice_is_one_clear_line(recognizer, clips, tmp_path, change, message):
+    profile = recognizer.enrol(named(clips)[:2], "anna")
+    record = {**profile.model_dump(mode="json"), **change}
+    (tmp_path / "v.json").write_text(json.dumps(record))
+    with pytest.raises(WorkError, match=message) as caught:
+        VoiceProfile.load(tmp_path / "v.json")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "v.json").write_text("[" * 5000)
+    with pytest.raises(WorkError, match="not JSON"):
+        VoiceProfile.load(tmp_path / "v.json")
+    (tmp_path / "v.json").write_text("[]")
+    with pytest.raises(WorkError, match="expected keys"):
+        VoiceProfile.load(tmp_path / "v.json")
+
+
+def test_a_voice_of_another_hearing_is_refused(recognizer, clips):
+    profile = recognizer.enrol(named(clips)[:2], "anna")
+    other = profile.model_copy(update={"hearing": "0" * 16})
+    with pytest.raises(OptionError, match="hears otherwise"):
+        recognizer.recognise_many(named(clips), voice=other)
+    with pytest.raises(OptionError, match="hears otherwise"):
+        recognizer.stream(16_000, voice=other)
