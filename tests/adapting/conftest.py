@@ -15,6 +15,7 @@ from emofuse.models.voices_note import pack
 from emofuse.recognition.recognizer import Recognizer
 
 HALF = 3.0
+CLASSES = ("anger", "happiness", "neutral", "sadness")
 
 
 def knowing(folder: Path, *modalities: str, half: float = HALF) -> Path:
@@ -22,10 +23,12 @@ def knowing(folder: Path, *modalities: str, half: float = HALF) -> Path:
     make_bundle(folder, *modalities)
     config = json.loads((folder / CONFIG_NAME).read_text())
     dim = config["dims"]["audio"]
-    mean = np.random.default_rng(5).normal(-2.0, 1.0, dim)
+    random = np.random.default_rng(5)
+    mean, moods = random.normal(-2.0, 1.0, dim), random.normal(size=(len(CLASSES), dim))
     config["voices"] = {
         "dim": dim,
         "mean": pack(mean),
+        "moods": {name: pack(one) for name, one in zip(CLASSES, moods, strict=True)},
         "half": half,
         "utterances": 40,
         "speakers": 4,

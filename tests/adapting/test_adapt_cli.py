@@ -100,10 +100,14 @@ def test_a_voice_is_kept_and_given_again(emofuse, bundle, clips, tmp_path):
     )
     one, other = records(from_file)[0], records(from_clips)[0]
     assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-6)
-    assert one["adapted"] == {"speaker": "anna", "utterances": 5.0, "weight": 0.625}
+    assert one["adapted"] == {"speaker": "anna", "utterances": 5.0, "weight": 0.625, "moods": "any"}
     _, more, _ = emofuse(
         "predict", clip, "--adapt-from", kept, "--adapt", "one", "-m", bundle, "--json"
     )
+    _, mixed, _ = emofuse(
+        "predict", clip, "--adapt-from", kept, "--moods", "mixed", "-m", bundle, "--json"
+    )
+    assert records(mixed)[0]["probabilities"] != one["probabilities"]
     assert records(more)[0]["adapted"]["utterances"] == 6.0
 
 
@@ -138,6 +142,8 @@ def test_a_timeline_and_listen_adapt(emofuse, bundle, tmp_path):
         (("CLIPS", "--adapt", "column"), "nothing says who speaks; take parent or one"),
         (("CLIPS/anna/0.wav", "--timeline", "--adapt", "parent"), "goes without --timeline"),
         (("CLIPS", "--save-voice", "x.json"), "give --adapt-from"),
+        (("CLIPS", "--moods", "mixed"), "goes with --adapt"),
+        (("CLIPS", "--adapt", "parent", "--moods", "mix"), "did you mean 'mixed'"),
         (("CLIPS", "--adapt", "parent", "--adapt-from", "CLIPS/anna"), "voice of one speaker"),
         (("CLIPS", "--adapt-from", "missing.json"), "cannot read missing.json"),
         (("CLIPS", "--adapt-from", "a.json", "--adapt-from", "b.json"), "one voice at a time"),

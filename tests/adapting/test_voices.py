@@ -19,7 +19,8 @@ from emofuse.models.bundle import CONFIG_NAME, read_bundle
 from emofuse.models.contract import Batch, Sequences
 from emofuse.models.voices_note import pack, unpack
 from emofuse.recognition.adapting.meter import Meter, shift
-from emofuse.recognition.adapting.profile import VoiceProfile
+from emofuse.recognition.adapting.profile import Heard, VoiceProfile
+from emofuse.recognition.adapting.reference import Reference, read_reference
 from emofuse.recognition.inputs import find_queries
 from emofuse.recognition.recognizer import Recognizer
 
@@ -37,7 +38,7 @@ def shares(answer):
     return np.array(list(answer.probabilities.values()))
 
 
-def expected(recognizer, bundle, queries):
+def expected(recognizer, bundle, queries, moods):
     """Shifted by plain NumPy and asked of the trainer's own model: id -> probabilities."""
     encoder = recognizer._encoders.get("audio")
     vectors = {
@@ -45,32 +46,59 @@ def expected(recognizer, bundle, queries):
         for one in queries
     }
     model, config = read_bundle(bundle)
-    target = unpack(config.voices.mean, config.voices.dim)
-    found = {}
-    for one in queries:
-        mine = np.stack([vectors[o.id] for o in queries if o.speaker == one.speaker])
-        count = len(mine)
-        moved = vectors[one.id] - count / (count + HALF) * (mine.mean(axis=0) - target)
-        values = torch.tensor(moved, dtype=torch.float32)[None, None]
+    note = config.voices
+    target = unpack(note.mean, note.dim)
+    usual = {name: unpack(one, note.dim) for name, one in note.moods.items()}
+
+    def say(vector):
+        values = torch.tensor(vector, dtype=torch.float32)[None, None]
         part = Sequences(values, torch.ones(1, 1, dtype=torch.bool))
         with torch.no_grad():
-            found[one.id] = model(Batch({"audio": part})).logits.softmax(dim=1)[0].numpy()
+            return model(Batch({"audio": part})).logits.softmax(dim=1)[0].numpy()
+
+    found = {}
+    for one in queries:
+        mine = [vectors[o.id] for o in queries if o.speaker == one.speaker]
+        away = np.mean(mine, axis=0) - target
+        if moods == "any":
+            for vector in mine:
+                for name, share in zip(config.scheme.classes, say(vector), strict=True):
+                    away = away - share * usual[name] / len(mine)
+        found[one.id] = say(vectors[one.id] - len(mine) / (len(mine) + HALF) * away)
     return found
+
+
+def reference_of(mean, half, moods=None):
+    return Reference(np.array(mean), np.array(moods or [[0.0] * len(mean)]), half, "x")
 
 
 @pytest.mark.parametrize(("count", "weight"), [(0, 0.0), (1, 0.25), (3, 0.5), (1e12, 1.0)])
 def test_the_shift_is_a_share_of_the_way(count, weight):
-    random = np.random.default_rng(0)
-    mean, target = random.normal(size=(2, 7))
-    offset, share = shift(mean, count, target, 3.0)
+    mean, target, moods = np.random.default_rng(0).normal(size=(3, 7))
+    reference = reference_of(target, 3.0)
+    offset, share = shift(Heard(count, mean, moods), reference, "mixed")
     assert share == pytest.approx(weight)
     np.testing.assert_allclose(offset, weight * (mean - target), rtol=1e-9)
+    offset, share = shift(Heard(count, mean, moods), reference, "any")
+    np.testing.assert_allclose(offset, weight * (mean - target - moods), rtol=1e-9)
 
 
 def test_nothing_to_shrink_by_moves_all_the_way_and_nothing_heard_moves_nothing():
-    assert shift([2.0], 1, [5.0], 0.0)[0].tolist() == [-3.0]
-    offset, share = shift([2.0], 0, [5.0], 0.0)
+    reference = reference_of([5.0], 0.0)
+    assert shift(Heard(1, np.array([2.0]), None), reference)[0].tolist() == [-3.0]
+    offset, share = shift(Heard(0, np.array([2.0]), None), reference)
     assert (offset.tolist(), share) == ([0.0], 0.0)
+
+
+def test_a_mood_that_is_heard_rightly_is_not_taken_for_the_voice():
+    """A usual voice in one mood: by `mixed` the mood is moved away, by `any` nothing is."""
+    mood = np.array([[0.0, 4.0], [3.0, 0.0]])
+    reference = reference_of([1.0, 1.0], 0.0, mood.tolist())
+    meter = Meter(reference, "x")
+    for _ in range(5):
+        meter.hear((reference.mean + mood[1])[None].astype(np.float32), np.array([0.0, 1.0]))
+    np.testing.assert_allclose(meter.voice("any").offset, 0.0, atol=1e-6)
+    np.testing.assert_allclose(meter.voice("mixed").offset, mood[1], atol=1e-6)
 
 
 def test_numbers_survive_the_bundle():
@@ -78,15 +106,17 @@ def test_numbers_survive_the_bundle():
     np.testing.assert_array_equal(unpack(pack(values), 9), values)
 
 
-def test_answers_are_those_of_numpy(recognizer, bundle, clips):
+@pytest.mark.parametrize("moods", ["any", "mixed"])
+def test_answers_are_those_of_numpy(recognizer, bundle, clips, moods):
     queries = named(clips)
-    answers = by_id(recognizer.recognise_many(queries, adapt=True))
-    for name, probabilities in expected(recognizer, bundle, queries).items():
+    answers = by_id(recognizer.recognise_many(queries, adapt=True, moods=moods))
+    for name, probabilities in expected(recognizer, bundle, queries, moods).items():
         np.testing.assert_allclose(shares(answers[name]), probabilities, atol=1e-5)
     heard = {one.adapted.speaker: one.adapted for one in answers.values()}
     counts = {name: one.utterances for name, one in heard.items()}
     assert counts == {"anna": 5.0, "bert": 3.0, "carl": 1.0}
     assert heard["carl"].weight == 0.25
+    assert {one.moods for one in heard.values()} == {moods}
 
 
 def test_it_is_off_unless_asked_for(recognizer, clips):
@@ -157,13 +187,17 @@ def test_what_was_heard_is_counted_by_its_weight(recognizer):
     reference = recognizer.reference
     one, two = np.random.default_rng(2).normal(size=(2, 1, len(reference.mean))).astype(np.float32)
     meter = Meter(reference, "x")
-    meter.hear(one, 0.5)
-    meter.hear(two, 1.5)
-    mean = (0.5 * one[0] + 1.5 * two[0]) / 2.0
-    np.testing.assert_allclose(
-        meter.voice().offset, 2.0 / (2.0 + HALF) * (mean - reference.mean), rtol=1e-6
-    )
+    shares = np.array([[0.7, 0.1, 0.2, 0.0], [0.0, 0.5, 0.2, 0.3]])
+    meter.hear(one, shares[0], 0.5)
+    meter.hear(two, shares[1], 1.5)
+    away = (0.5 * one[0] + 1.5 * two[0]) / 2.0 - reference.mean
+    weight = 2.0 / (2.0 + HALF)
+    np.testing.assert_allclose(meter.voice("mixed").offset, weight * away, rtol=1e-6)
+    moods = (0.5 * shares[0] + 1.5 * shares[1]) / 2.0 @ reference.moods
+    np.testing.assert_allclose(meter.voice("any").offset, weight * (away - moods), rtol=1e-6)
     assert meter.profile().utterances == 2.0
+    meter.hear(one)
+    assert meter.profile().moods is None
 
 
 def damaged(bundle, tmp_path, change):
@@ -184,6 +218,8 @@ def damaged(bundle, tmp_path, change):
         ({"half": -1.0}, "half"),
         ({"half": "inf"}, "half"),
         ({"utterances": 0}, "utterances"),
+        ({"moods": {}}, "moods"),
+        ({"moods": {"anger": "AAAA"}}, "instead of"),
         ({"strange": 1}, "unknown key"),
     ],
 )
@@ -199,6 +235,8 @@ def test_what_cannot_be_adapted_says_why(bundle, tmp_path, clips):
     with pytest.raises(OptionError, match="train it again"):
         older.recognise_many(named(clips), adapt=True)
     assert older.recognise_many(named(clips)[:1])[0].error is None
+    with pytest.raises(OptionError, match="moods 'some' is not legal"):
+        Recognizer.load(bundle).recognise_many(named(clips), adapt=True, moods="some")
     deaf = Recognizer.load(make_bundle(tmp_path / "deaf", "text"))
     with pytest.raises(OptionError, match="does not hear"):
         deaf.recognise_many(named(clips), adapt=True)
@@ -206,8 +244,6 @@ def test_what_cannot_be_adapted_says_why(bundle, tmp_path, clips):
     spec = {**config.encoders["audio"]["spec"], "granularity": "frames"}
     audio = {**config.encoders["audio"], "spec": spec}
     framed = config.model_copy(update={"encoders": {"audio": audio}})
-    from emofuse.recognition.adapting.reference import read_reference
-
     with pytest.raises(OptionError, match="frame by frame"):
         read_reference(framed)
 
@@ -216,6 +252,7 @@ def test_what_cannot_be_adapted_says_why(bundle, tmp_path, clips):
     ("change", "message"),
     [
         ({"mean": ""}, "instead of"),
+        ({"moods": "AAAA"}, "instead of"),
         ({"utterances": 0}, "utterances"),
         ({"format": 9}, "format"),
         ({"speaker": ""}, "speaker"),

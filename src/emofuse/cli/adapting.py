@@ -14,10 +14,20 @@ from emofuse.errors import OptionError, nearest_hint
 
 if TYPE_CHECKING:
     from emofuse.recognition.adapting.profile import VoiceProfile
+    from emofuse.recognition.answer import Moods
     from emofuse.recognition.query import Query
     from emofuse.recognition.recognizer import Recognizer
 
-__all__ = ["Adapt", "AdaptFrom", "SaveVoice", "check_adapt", "known_voice", "with_speakers"]
+__all__ = [
+    "Adapt",
+    "AdaptFrom",
+    "AssumedMoods",
+    "SaveVoice",
+    "check_adapt",
+    "check_moods",
+    "known_voice",
+    "with_speakers",
+]
 
 SPEAKERS = ("column", "parent", "one")
 TIMES = ("recording", "causal")
@@ -33,6 +43,14 @@ AdaptFrom = Annotated[
     list[str] | None,
     typer.Option(
         help="What is known of the one speaker: audio files, a folder, or a file of --save-voice.",
+    ),
+]
+AssumedMoods = Annotated[
+    str | None,
+    typer.Option(
+        "--moods",
+        help="What adaptation takes for granted of what it hears of a speaker: any (nothing; the "
+        "default), mixed (all moods in like measure).",
     ),
 ]
 SaveVoice = Annotated[
@@ -55,6 +73,21 @@ def check_adapt(how: str | None, timeline: bool) -> str | None:
     if how is not None and how not in here:
         raise OptionError(f"--adapt {how!r}: {nearest_hint(how, here)}")
     return how
+
+
+def check_moods(moods: str | None, how: str | None, known: Sequence[str] | None) -> Moods:
+    """Give what is taken for granted of a speaker's moods.
+
+    Raises:
+        OptionError: it is not legal, or nothing is adapted.
+    """
+    if moods is None:
+        return "any"
+    if how is None and not known:
+        raise OptionError("--moods goes with --adapt or --adapt-from")
+    if moods in ("any", "mixed"):
+        return "any" if moods == "any" else "mixed"
+    raise OptionError(f"--moods {moods!r}: {nearest_hint(moods, ('any', 'mixed'))}")
 
 
 def with_speakers(queries: Sequence[Query], how: str, voice: VoiceProfile | None) -> list[Query]:

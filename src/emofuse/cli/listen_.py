@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emofuse.cli import predict_options as given
-from emofuse.cli.adapting import AdaptFrom, known_voice
+from emofuse.cli.adapting import AdaptFrom, AssumedMoods, check_moods, known_voice
 from emofuse.cli.console import say
 from emofuse.errors import OptionError
 
@@ -54,6 +54,7 @@ def listen(
         bool, typer.Option("--adapt", help="Adapt to the speaker by what was heard so far.")
     ] = False,
     adapt_from: AdaptFrom = None,
+    moods: AssumedMoods = None,
 ) -> None:
     """Recognise emotions of a microphone as it is spoken into; Ctrl-C ends it.
 
@@ -69,6 +70,7 @@ def listen(
             "delay": delay,
             "detector": detector,
             "adapt": "causal" if adapt else "off",
+            "moods": check_moods(moods, "causal" if adapt else None, adapt_from),
         },
         "listen",
     )

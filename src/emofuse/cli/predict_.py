@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import typer
 
@@ -18,6 +18,7 @@ from emofuse.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
     from emofuse.recognition.adapting.profile import VoiceProfile
+    from emofuse.recognition.answer import Moods
     from emofuse.recognition.query import Query
     from emofuse.recognition.recognizer import Recognition, Recognizer
     from emofuse.recognition.transcribe import Transcriber
@@ -29,6 +30,16 @@ EXAMPLE = (
     "Standard input: cat call.wav | emofuse predict - -m runs/fusion"
 )
 Write = Callable[[Sequence["Recognition"]], None]
+
+
+class _How(TypedDict):
+    """How utterances are answered, see `Recognizer.recognise_each`."""
+
+    strict: bool
+    channels: str
+    adapt: bool
+    voice: VoiceProfile | None
+    moods: Moods
 
 
 def register(app: typer.Typer) -> None:
@@ -61,6 +72,7 @@ def predict(
     adapt: adapting.Adapt = None,
     adapt_from: adapting.AdaptFrom = None,
     save_voice: adapting.SaveVoice = None,
+    moods: adapting.AssumedMoods = None,
 ) -> None:
     """Recognise emotions with a trained model, with or without text.
 
@@ -75,6 +87,7 @@ def predict(
     places = encoder_places(encoder or [])
 
     how = adapting.check_adapt(adapt, timeline)
+    sort = adapting.check_moods(moods, how, adapt_from)
 
     def load() -> tuple[Recognizer, VoiceProfile | None]:
         found = Recognizer.load(model, device, places, raw=raw, corpus=corpus, transcriber=ears)
@@ -93,7 +106,7 @@ def predict(
             settings=settings or [],
             turns=turns,
             output=output,
-            adapt=how,
+            adapt={} if how is None and voice is None else {"adapt": how or "off", "moods": sort},
             voice=voice,
         )
         return
@@ -109,29 +122,25 @@ def predict(
     if how is not None:
         queries = adapting.with_speakers(queries, how, voice)
     _answer(
-        found, queries, form, strict=strict, channels=channels, adapt=how is not None, voice=voice
+        found,
+        queries,
+        form,
+        strict=strict,
+        channels=channels,
+        adapt=how is not None,
+        voice=voice,
+        moods=sort,
     )
 
 
 def _answer(
-    recognizer: Recognizer,
-    queries: Sequence[Query],
-    form: str,
-    *,
-    strict: bool,
-    channels: str,
-    adapt: bool,
-    voice: VoiceProfile | None,
+    recognizer: Recognizer, queries: Sequence[Query], form: str, **how: Unpack[_How]
 ) -> None:
     """Write the answers as they come, and end with a status."""
     write = _writer(form, recognizer)
     failed = 0
     with progress_bar() as progress:
-        for answers in _batches(
-            recognizer.recognise_each(
-                queries, progress, strict=strict, channels=channels, adapt=adapt, voice=voice
-            )
-        ):
+        for answers in _batches(recognizer.recognise_each(queries, progress, **how)):
             write(answers)
             failed += sum(answer.error is not None for answer in answers)
             _remark(answers, recognizer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def write_timeline_of(
     settings: list[str],
     turns: Path | None,
     output: Path | None,
-    adapt: str | None = None,
+    adapt: Mapping[str, str] | None = None,
     voice: VoiceProfile | None = None,
 ) -> None:
     """Write the timeline of a recording to a file or to standard output.
@@ -45,7 +46,7 @@ def write_timeline_of(
     from emofuse.storage import write_text
 
     check_timeline_format(form)
-    base = {"delay": DELAY, "channels": check_channels(channels), "adapt": adapt or "off"}
+    base = {"delay": DELAY, "channels": check_channels(channels), **(adapt or {})}
     options = TimelineOptions.parse(apply_overrides(base, settings), "--set")
     known = None if turns is None else read_turns(turns)
     source = io.BytesIO(sys.stdin.buffer.read()) if name == "-" else Path(name)

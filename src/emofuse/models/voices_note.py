@@ -22,6 +22,7 @@ class VoicesNote(Options):
         dim: feature size.
         mean: ``(dim,)`` mean of the training items, each speaker's emotions weighing alike where
             the training moved its speakers' means there; see `pack` for how it is written.
+        moods: class -> ``(dim,)``, how far the class lies from a speaker's mean.
         half: utterances of a speaker that move a voice half of the way: the variance within a
             speaker over that between speakers' means.
         utterances, speakers: what it was taken from.
@@ -29,13 +30,15 @@ class VoicesNote(Options):
 
     dim: int = Field(ge=1)
     mean: str
+    moods: dict[str, str] = Field(min_length=1)
     half: float = Field(ge=0.0, allow_inf_nan=False)
     utterances: int = Field(ge=1)
     speakers: int = Field(ge=1)
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        unpack(self.mean, self.dim)
+        for text in (self.mean, *self.moods.values()):
+            unpack(text, self.dim)
         return self
 
 

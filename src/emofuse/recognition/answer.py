@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from emofuse.options import Options
 
-__all__ = ["Adapted", "Recognition", "Transcript", "Word"]
+__all__ = ["Adapted", "Moods", "Recognition", "Transcript", "Word"]
+
+
+Moods = Literal["any", "mixed"]
 
 
 class Word(Options):
@@ -51,11 +56,14 @@ class Adapted(Options):
             unless the voice came from elsewhere; overlapping windows of a recording count by what
             is new in them.
         weight: share of the way that the voice was moved, in [0, 1].
+        moods: what was taken for granted of them: ``any``, nothing; ``mixed``, that they hold all
+            moods in like measure.
     """
 
     speaker: str
     utterances: float = Field(ge=0.0)
     weight: float = Field(ge=0.0, le=1.0)
+    moods: Moods = "any"
 
 
 class Recognition(Options):

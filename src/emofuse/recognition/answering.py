@@ -55,19 +55,21 @@ class Answerer:
         return self._fusion.needs
 
     def listen(self, chunk: Sequence[Loaded]) -> None:
-        """Encode the sound of what was read, and let go of it; `answer` does the rest.
+        """Encode the sound of what was read, let go of it, and say what it tells by itself.
+
+        `answer` does the rest.
 
         Raises:
             BundleError: the encoder is not the bundle's.
         """
         with self._turn:
             self._encode(chunk, "audio")
-
-    def votes(self, vectors: Floats) -> Floats:
-        """Give the logits ``(items, classes)`` of ``(items, dim)`` pooled audio features alone."""
-        with self._turn:
-            one_frame = vectors.astype(np.float32)[:, None]
-            return self._fusion.say([{"audio": one} for one in one_frame]).logits
+            heard = [one for one in chunk if one.error is None and "audio" in one.features]
+            if not heard or self._fusion.needs - {"audio"}:
+                return
+            said = self._fusion.say([{"audio": one.features["audio"]} for one in heard])
+        for one, shares in zip(heard, self._scoring.shares(said.logits), strict=True):
+            one.shares = shares if np.isfinite(shares).all() else None
 
     def answer(self, chunk: Sequence[Loaded]) -> list[Recognition]:
         """Answer together what was read together.

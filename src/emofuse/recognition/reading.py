@@ -32,6 +32,7 @@ class Loaded:
         waveform: mono ``(samples,)`` at the encoder's rate, until it is encoded.
         features: modality -> ``(frames, dim)``.
         silent: whether the audio is digital silence.
+        shares: ``(classes,)`` probabilities by the sound alone, where a voice is told from it.
         adapted: from how much it was adapted to its speaker, once it was.
     """
 
@@ -41,6 +42,7 @@ class Loaded:
     waveform: FloatArray | None = None
     features: dict[str, FloatArray] = field(default_factory=dict)
     silent: bool = False
+    shares: NDArray[np.float64] | None = None
     adapted: Adapted | None = None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from emofuse.errors import OptionError
 from emofuse.manifest import Modality
@@ -18,7 +18,7 @@ from emofuse.recognition.adapting.many import Speakers, answer_adapted, enrol
 from emofuse.recognition.adapting.meter import Meter
 from emofuse.recognition.adapting.profile import VoiceProfile
 from emofuse.recognition.adapting.reference import Reference, read_reference
-from emofuse.recognition.answer import Recognition, Transcript, Word
+from emofuse.recognition.answer import Moods, Recognition, Transcript, Word
 from emofuse.recognition.answering import Answerer, refuse
 from emofuse.recognition.encoding import BundleEncoders
 from emofuse.recognition.fusion import Fusion
@@ -141,6 +141,20 @@ class Recognizer:
         """
         return read_reference(self.config)
 
+    def check_moods(self, moods: Moods) -> None:
+        """See that a voice can be told with this taken for granted.
+
+        Raises:
+            OptionError: it is not legal, or the model hears no mood in the sound alone.
+        """
+        if moods not in get_args(Moods):
+            raise OptionError(f"moods {moods!r} is not legal; legal: {', '.join(get_args(Moods))}")
+        if moods == "any" and self.needs - {"audio"}:
+            raise OptionError(
+                f"model {self.config.model.name!r} hears no mood in the sound alone: say that all "
+                "moods are heard in like measure, if they are (moods = mixed, --moods mixed)"
+            )
+
     @property
     def sample_rate(self) -> int:
         """Hertz at which the model hears; 16 kHz where it takes no audio."""
@@ -208,11 +222,18 @@ class Recognizer:
         channels: str = "mix",
         adapt: bool = False,
         voice: VoiceProfile | None = None,
+        moods: Moods = "any",
     ) -> list[Recognition]:
         """Recognise many utterances; see `recognise_each`."""
         return list(
             self.recognise_each(
-                items, progress, strict=strict, channels=channels, adapt=adapt, voice=voice
+                items,
+                progress,
+                strict=strict,
+                channels=channels,
+                adapt=adapt,
+                voice=voice,
+                moods=moods,
             )
         )
 
@@ -225,6 +246,7 @@ class Recognizer:
         channels: str = "mix",
         adapt: bool = False,
         voice: VoiceProfile | None = None,
+        moods: Moods = "any",
     ) -> Iterator[Recognition]:
         """Recognise utterances in order, giving answers as batches are finished.
 
@@ -241,6 +263,9 @@ class Recognizer:
                 where the voices of training lie. Features are kept meanwhile, not sound.
             voice: what is known of the one speaker of all of them: alone, all are moved by it;
                 with ``adapt`` it is counted in.
+            moods: what is taken for granted of what is heard of a speaker: ``any``, nothing;
+                ``mixed``, that it holds all moods in like measure, which gains more where it does
+                and errs far more where it does not.
 
         Raises:
             BundleError: an encoder that the queries need is not the bundle's.
@@ -250,10 +275,13 @@ class Recognizer:
         every = [one if isinstance(one, Query) else make_query(one) for one in items]
         if check_channels(channels) == "each":
             every = split_channels(every)
+        if adapt or voice is not None:
+            self.check_moods(moods)
         if adapt:
-            return answer_adapted(self, every, Speakers(self.reference, voice), progress, strict)
+            speakers = Speakers(self.reference, voice, moods)
+            return answer_adapted(self, every, speakers, progress, strict)
         if voice is not None:
-            known = Meter(self.reference, voice.speaker, voice).voice()
+            known = Meter(self.reference, voice.speaker, voice).voice(moods)
             every = [replace(one, voice=known) for one in every]
         return self._answers(every, progress, strict)
 

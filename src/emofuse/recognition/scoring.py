@@ -34,6 +34,12 @@ class Scoring:
     rules: AnswerRules | None = None
     corpus: str | None = None
 
+    def shares(self, logits: Floats) -> Floats:
+        """Give probabilities ``(items, classes)`` of logits, calibrated where the bundle can."""
+        if self.rules is None:
+            return softmax(logits)
+        return self.rules.probabilities(logits, [self.corpus] * len(logits))
+
     def tell(self, logits: Floats) -> dict[str, Any]:
         """Give the fields of a `Recognition` that come from ``(classes,)`` logits."""
         if self.rules is None:

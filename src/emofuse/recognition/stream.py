@@ -79,7 +79,7 @@ class Stream:
         self._plan: WindowPlan | None = None
         self._waiting: list[tuple[Window, FloatArray, Transcript | None]] = []
         self._words: list[tuple[Window, tuple[Word, ...]]] = []
-        self._voices = stream_voices(recognizer, o.adapt, channel, turns=turns, voice=voice)
+        self._voices = stream_voices(recognizer, o, channel, turns=turns, voice=voice)
         self._builder = SegmentBuilder(
             recognizer.classes, o.smoothing, o.longest, self._unsure, channel
         )

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from emofuse.media.voice_activity import LOOKAHEAD
 from emofuse.options import Options
-from emofuse.recognition.answer import Adapted, Word
+from emofuse.recognition.answer import Adapted, Moods, Word
 
 __all__ = ["Segment", "Timeline", "TimelineOptions"]
 
@@ -45,6 +45,8 @@ class TimelineOptions(Options):
         adapt: whether voices are moved to where those of training lie: ``off``; ``causal``, by
             what was heard up to a window (a stream can do that); ``recording``, by all of the
             recording, which is answered once it was heard to its end.
+        moods: what ``adapt`` takes for granted of a speaker: ``any``, nothing; ``mixed``, that all
+            moods are heard in like measure, which gains more where it is so.
     """
 
     window: float = Field(default=3.0, ge=0.5, le=28.0)
@@ -61,6 +63,7 @@ class TimelineOptions(Options):
     silero_file: Path | None = None
     channels: Literal["mix", "each"] = "mix"
     adapt: Literal["off", "causal", "recording"] = "off"
+    moods: Moods = "any"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

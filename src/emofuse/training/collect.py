@@ -226,7 +226,7 @@ def _voices(recipe: Recipe, data: RunData, job: Job) -> dict[str, Any] | None:
         return None
     train, dev = data.parts(job.fold)
     whole = train if dev is None or not recipe.trainer.refit else train.join(dev)
-    note = voices_note(data.table, whole)
+    note = voices_note(data.table, whole, data.scheme)
     return None if note is None else note.model_dump(mode="json")
 
 

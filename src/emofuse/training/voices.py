@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from emofuse.features.table import FeatureTable
+from emofuse.labels import LabelScheme
 from emofuse.models.voices_note import VoicesNote, pack
 from emofuse.training.centring import speaker_means
 from emofuse.training.parts import Part
@@ -15,7 +18,7 @@ __all__ = ["voices_note"]
 AUDIO = "audio"
 
 
-def voices_note(table: FeatureTable, learnt: Part) -> VoicesNote | None:
+def voices_note(table: FeatureTable, learnt: Part, scheme: LabelScheme) -> VoicesNote | None:
     """Sum up the pooled audio features of what a model learned from.
 
     The mean is that of the items, where `centring` moves each training speaker's mean. ``half`` is
@@ -25,6 +28,7 @@ def voices_note(table: FeatureTable, learnt: Part) -> VoicesNote | None:
     Args:
         table: features by the run's encoders.
         learnt: the items, with who said them.
+        scheme: the classes.
 
     Returns:
         None where there is no audio, where it has several frames an utterance, or where there are
@@ -42,13 +46,21 @@ def voices_note(table: FeatureTable, learnt: Part) -> VoicesNote | None:
         return None
     means = speaker_means(values, groups, labels)
     between = means.var(dim=0, correction=0).sum()
+    _, place = torch.unique(groups, return_inverse=True)
+    own = values - means[place]
     return VoicesNote(
         dim=part.dim,
         mean=pack(values.mean(dim=0).numpy()),
+        moods={name: pack(_mood(own, labels == n)) for n, name in enumerate(scheme.classes)},
         half=float(_within(values, groups) / between.clamp_min(1e-12)),
         utterances=len(values),
         speakers=len(names),
     )
+
+
+def _mood(own: Tensor, mine: Tensor) -> NDArray[np.float64]:
+    """Mean of what a class has beyond its speakers; zeros where nobody has it."""
+    return np.asarray(own[mine].sum(dim=0).numpy() / max(int(mine.sum()), 1))
 
 
 def _within(values: Tensor, groups: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from emofuse.recognition.adapting.meter import Meter
 from emofuse.recognition.adapting.profile import VoiceProfile
 from emofuse.recognition.adapting.reference import Reference
 from emofuse.recognition.adapting.voice import Voice
-from emofuse.recognition.answer import Recognition
+from emofuse.recognition.answer import Moods, Recognition
 from emofuse.recognition.answering import failed, refuse
 from emofuse.recognition.query import Query
 from emofuse.recognition.reading import CHUNK_ITEMS, THREADS, Loaded, group
@@ -35,10 +35,13 @@ class Speakers:
     Args:
         reference: of the model.
         before: what is known of the one speaker there is.
+        moods: see `meter.shift`.
     """
 
-    def __init__(self, reference: Reference, before: VoiceProfile | None = None) -> None:
-        self._reference, self._before = reference, before
+    def __init__(
+        self, reference: Reference, before: VoiceProfile | None = None, moods: Moods = "any"
+    ) -> None:
+        self._reference, self._before, self._moods = reference, before, moods
         self._meters: dict[str, Meter] = {}
 
     def hear(self, chunk: Iterable[Loaded]) -> None:
@@ -49,11 +52,11 @@ class Speakers:
                 continue
             if speaker not in self._meters:
                 self._meters[speaker] = Meter(self._reference, speaker, self._before)
-            self._meters[speaker].hear(one.features["audio"])
+            self._meters[speaker].hear(one.features["audio"], one.shares)
 
     def voices(self) -> dict[str, Voice]:
         """Give every speaker's voice."""
-        return {name: meter.voice() for name, meter in self._meters.items()}
+        return {name: meter.voice(self._moods) for name, meter in self._meters.items()}
 
     def profiles(self) -> dict[str, VoiceProfile]:
         """Give what can be kept of every speaker."""

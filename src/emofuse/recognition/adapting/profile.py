@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -16,10 +17,25 @@ from emofuse.options import Options
 from emofuse.recognition.adapting.reference import Reference
 from emofuse.storage import write_json
 
-__all__ = ["VoiceProfile"]
+__all__ = ["Heard", "VoiceProfile"]
 
 FORMAT = 1
 MAX_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """What was heard of a speaker.
+
+    Attributes:
+        utterances: how many.
+        mean: ``(dim,)`` of their features.
+        moods: ``(dim,)``, what of it the moods explain that were heard, where that is known.
+    """
+
+    utterances: float
+    mean: NDArray[np.float64]
+    moods: NDArray[np.float64] | None
 
 
 class VoiceProfile(Options):
@@ -33,6 +49,8 @@ class VoiceProfile(Options):
         utterances: how many were heard.
         dim: feature size.
         mean: ``(dim,)``, see `models.voices_note.pack`.
+        moods: ``(dim,)``, what of the mean the moods explain that were heard; None where the
+            model does not hear them in the sound alone.
         hearing: fingerprint of the encoder that heard them.
     """
 
@@ -41,30 +59,32 @@ class VoiceProfile(Options):
     utterances: float = Field(gt=0.0, allow_inf_nan=False)
     dim: int = Field(ge=1, le=1 << 20)
     mean: str
+    moods: str | None = None
     hearing: str
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        unpack(self.mean, self.dim)
+        for text in (self.mean, *([] if self.moods is None else [self.moods])):
+            unpack(text, self.dim)
         return self
 
     @classmethod
-    def of(
-        cls, speaker: str, utterances: float, mean: NDArray[np.float64], reference: Reference
-    ) -> Self:
-        """Make one of a mean ``(dim,)`` that a model's encoder gave."""
+    def of(cls, speaker: str, heard: Heard, reference: Reference) -> Self:
+        """Make one of what a model's encoder heard."""
         return cls(
             speaker=speaker,
-            utterances=utterances,
-            dim=len(mean),
-            mean=pack(mean),
+            utterances=heard.utterances,
+            dim=len(heard.mean),
+            mean=pack(heard.mean),
+            moods=None if heard.moods is None else pack(heard.moods),
             hearing=reference.hearing,
         )
 
     @property
-    def vector(self) -> NDArray[np.float64]:
-        """The mean, ``(dim,)`` float64."""
-        return unpack(self.mean, self.dim)
+    def heard(self) -> Heard:
+        """What it holds, as numbers."""
+        moods = None if self.moods is None else unpack(self.moods, self.dim)
+        return Heard(self.utterances, unpack(self.mean, self.dim), moods)
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all.

@@ -25,11 +25,13 @@ class Reference:
 
     Attributes:
         mean: ``(dim,)`` float64.
+        moods: ``(classes, dim)``, how far each class lies from its speakers' means.
         half: utterances that move a voice half of the way.
         hearing: fingerprint of the encoder, see `hearing`.
     """
 
     mean: NDArray[np.float64]
+    moods: NDArray[np.float64]
     half: float
     hearing: str
 
@@ -60,7 +62,13 @@ def read_reference(config: BundleConfig) -> Reference:
             f"the bundle's voices have size {note.dim}, its audio features {config.dims['audio']}: "
             "it was altered; copy it again"
         )
-    return Reference(unpack(note.mean, note.dim), note.half, hearing(config))
+    if set(note.moods) != set(config.scheme.classes):
+        raise OptionError(
+            f"the bundle's voices know {', '.join(note.moods)}, its scheme "
+            f"{', '.join(config.scheme.classes)}: it was altered; copy it again"
+        )
+    moods = np.stack([unpack(note.moods[name], note.dim) for name in config.scheme.classes])
+    return Reference(unpack(note.mean, note.dim), moods, note.half, hearing(config))
 
 
 def hearing(config: BundleConfig) -> str:

@@ -10,7 +10,9 @@ from emofuse.errors import OptionError
 from emofuse.recognition.adapting.meter import Meter
 from emofuse.recognition.adapting.profile import VoiceProfile
 from emofuse.recognition.adapting.reference import Reference
+from emofuse.recognition.answer import Moods
 from emofuse.recognition.reading import Loaded
+from emofuse.recognition.timeline import TimelineOptions
 from emofuse.recognition.timeline_windows import Window
 from emofuse.recognition.turns import Turn, TurnTable
 
@@ -36,6 +38,7 @@ class WindowVoices:
         speaker: what to call the one speaker.
         turns: who speaks when.
         before: what is known of a speaker already.
+        moods: see `meter.shift`.
     """
 
     def __init__(
@@ -43,10 +46,13 @@ class WindowVoices:
         reference: Reference,
         how: How,
         speaker: str,
+        *,
         turns: Sequence[Turn] | None = None,
         before: VoiceProfile | None = None,
+        moods: Moods = "any",
     ) -> None:
         self._reference, self._how, self._speaker = reference, how, speaker
+        self._moods = moods
         self._table = None if turns is None else TurnTable(turns)
         self._before = before
         self._meters: dict[str, Meter] = {}
@@ -71,7 +77,7 @@ class WindowVoices:
             self._meters[speaker] = Meter(self._reference, speaker, before)
         if self._how != "off":
             share = (window.until - window.first) / (window.end - window.start)
-            self._meters[speaker].hear(one.features["audio"], share)
+            self._meters[speaker].hear(one.features["audio"], one.shares, share)
         if self._how != "recording":
             self.give(one, speaker)
         return speaker
@@ -79,7 +85,7 @@ class WindowVoices:
     def give(self, one: Loaded, speaker: str | None) -> None:
         """Give what was read of a window its speaker's voice, as it is known by now."""
         if speaker is not None:
-            one.query = replace(one.query, voice=self._meters[speaker].voice())
+            one.query = replace(one.query, voice=self._meters[speaker].voice(self._moods))
 
     def _who(self, start: float, end: float) -> str | None:
         return self._speaker if self._table is None else self._table.speaker(start, end)
@@ -97,7 +103,7 @@ class WindowVoices:
 
 def stream_voices(
     recognizer: Recognizer,
-    how: How,
+    options: TimelineOptions,
     channel: int | None,
     *,
     turns: Sequence[Turn] | None,
@@ -108,8 +114,10 @@ def stream_voices(
     Raises:
         OptionError: the model cannot be adapted, or the voice is not of its hearing.
     """
+    how, moods = options.adapt, options.moods
     if how == "off" and voice is None:
         return None
+    recognizer.check_moods(moods)
     name = "recording" if channel is None else f"channel{channel}"
     speaker = name if voice is None or turns is not None else voice.speaker
-    return WindowVoices(recognizer.reference, how, speaker, turns, voice)
+    return WindowVoices(recognizer.reference, how, speaker, turns=turns, before=voice, moods=moods)
