@@ -80,3 +80,57 @@ def test_absent_token_stands_in_for_missing_rows_alone() -> None:
     assert alone.shape == (4, 1, 3)
     assert bool(mask_alone.all())
     assert not bool(nobody.any())
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["self", "cross"])
+@pytest.mark.parametrize("some_absent", [True, False])
+def test_a_memory_of_one_needs_no_score(own, some_absent) -> None:
+    """Against the way that computes scores (a bias of zero keeps it): results and gradients."""
+    torch.manual_seed(3)
+    layer = MultiHeadAttention(12, heads=3, dropout=0.4)
+    memory = torch.randn(5, 1, 12)
+    queries = memory if own else torch.randn(5, 4, 12)
+    mask = torch.tensor([[True], [not some_absent], [True], [True], [not some_absent]])
+    push = torch.randn(queries.shape)
+
+    def run(bias):
+        asked = queries.clone().requires_grad_()
+        torch.manual_seed(4)
+        layer.zero_grad()
+        found, weights = layer(asked, asked if own else memory, mask, bias)
+        found.backward(push)
+        learnt = {name: one.grad for name, one in layer.named_parameters()}
+        return found.detach(), weights.detach(), asked.grad, learnt
+
+    fast, slow = run(None), run(torch.zeros(5, queries.shape[1], 1))
+    for one, other in zip(fast[:3], slow[:3], strict=True):
+        torch.testing.assert_close(one, other)
+    assert set(fast[3]) == set(slow[3])
+    for name, gradient in slow[3].items():
+        torch.testing.assert_close(fast[3][name], gradient)
+        assert bool(gradient.any()) == (name.split(".")[0] in ("value", "output"))
+    found, weights = layer.eval()(queries, memory, mask)
+    other, same = layer(queries, memory, mask, torch.zeros(5, queries.shape[1], 1))
+    torch.testing.assert_close(found, other)
+    assert torch.equal(weights, same)
+
+
+def test_a_memory_of_one_over_many_models_at_once() -> None:
+    torch.manual_seed(5)
+    layers = [MultiHeadAttention(8, heads=2) for _ in range(3)]
+    memory = torch.randn(3, 4, 1, 8)
+    stacked = {
+        name: torch.stack([dict(one.named_parameters())[name].detach() for one in layers])
+        for name, _ in layers[0].named_parameters()
+    }
+    leaves = {name: one.requires_grad_() for name, one in stacked.items()}
+
+    def passed(parameters, values):
+        found, _ = torch.func.functional_call(layers[0], parameters, (values, values))
+        return found.square().sum()
+
+    torch.vmap(passed)(leaves, memory).sum().backward()
+    for row, layer in enumerate(layers):
+        layer(memory[row], memory[row])[0].square().sum().backward()
+        for name, one in layer.named_parameters():
+            torch.testing.assert_close(leaves[name].grad[row], one.grad)

@@ -16,8 +16,10 @@ from emofuse.manifest import Manifest
 from emofuse.storage import read_json
 from emofuse.training.again.evaluate import evaluate_again, evaluate_on
 from emofuse.training.checkpoint import load_state, save_state
+from emofuse.training.recipe import parse_recipe
+from emofuse.training.run import train
 
-from .conftest import make_corpus
+from .conftest import make_corpus, recipe_for
 
 
 @pytest.fixture
@@ -36,6 +38,23 @@ def test_a_run_gives_the_same_answers_again(run):
     openings = read_openings(run)
     assert len(openings) == before + 1
     assert openings[-1].utterances == 24
+
+
+def test_what_was_left_out_is_no_change_of_the_manifest(toy, tmp_path):
+    """One utterance has no sound: a run on sounds leaves it out, and is judged again all the same."""
+    path = make_corpus(tmp_path / "some")
+    whole = Manifest.load(path)
+    mute = [u.model_copy(update={"audio": None}) if u.id == "u05" else u for u in whole]
+    Manifest(mute, path.parent).save(path)
+    data = recipe_for(tmp_path, path)
+    data["encoders"] = {"audio": data["encoders"]["audio"]}
+    run = train(parse_recipe(data), tmp_path / "run").folder
+    assert read_json(run / "data.json")["without_features"] == ["u05"]
+    assert evaluate_again(run).metrics["largest_difference"] == 0.0
+    said = mute[5].model_copy(update={"text": "something else"})
+    Manifest([*mute[:5], said, *mute[6:]], path.parent).save(path)
+    with pytest.raises(TrainingError, match="the manifest changed since"):
+        evaluate_again(run)
 
 
 def test_altered_weights_and_other_features_are_found_out(run):

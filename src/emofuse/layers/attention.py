@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from emofuse.layers.branches import surely_all
 from emofuse.layers.dropout import Dropout
 
 __all__ = ["MultiHeadAttention"]
@@ -67,6 +69,10 @@ class MultiHeadAttention(nn.Module):
             ``(batch, n, outputs)`` and the weights before dropout, ``(batch, heads, n, m)``: they
             sum to 1 over the memory that may be looked at, or are all 0 where there is none.
         """
+        if mask is not None and surely_all(mask):
+            mask = None
+        if memory.shape[1] == 1 and bias is None:
+            return self._look_at_one(queries, memory, mask)
         query = self._split(self.query(queries))
         key, value = self._split(self.key(memory)), self._split(self.value(memory))
         scores = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1])
@@ -80,6 +86,50 @@ class MultiHeadAttention(nn.Module):
         mixed = self.dropout(weights) @ value
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
 
+    def _look_at_one(
+        self, queries: Tensor, memory: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Give what `forward` would for a memory of one, without a score.
+
+        The weight is 1 whatever the score, so that queries and keys are not computed; they get
+        the gradient of zero that they would have.
+        """
+        value = self._split(self.value(memory))
+        weights = value.new_ones(len(memory), self.heads, queries.shape[1], 1)
+        if mask is not None:
+            weights = weights.masked_fill(~mask[:, None, None, :], 0.0)
+        mixed = self.dropout(weights) * value
+        if torch.is_grad_enabled():
+            unread = [*self.query.parameters(), *self.key.parameters()]
+            unread += [] if queries is memory else [queries]
+            mixed = _Unread.apply(mixed, *unread)
+        return self.output(mixed.transpose(1, 2).flatten(2)), weights
+
     def _split(self, values: Tensor) -> Tensor:
         batch, time, width = values.shape
         return values.view(batch, time, self.heads, width // self.heads).transpose(1, 2)
+
+
+class _Unread(torch.autograd.Function):
+    """Gives its first input, and a gradient of zero to those that it does not read."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(given: Tensor, *unread: Tensor) -> Tensor:
+        del unread
+        return given.view_as(given)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        del output
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        needed = ctx.needs_input_grad[1:]
+        zeros = (
+            torch.zeros_like(one) if asked else None
+            for one, asked in zip(ctx.saved_tensors, needed, strict=True)
+        )
+        return (gradients[0], *zeros)

@@ -46,6 +46,8 @@ class SequenceFusion(nn.Module):
 
     def forward(self, streams: Mapping[str, Stream]) -> Fused:
         """Fuse text and audio, each ``(batch, time, width)`` with its mask."""
+        if self.fusion == "self_attention":
+            return self._attend_all(streams)
         pooled = {name: masked_mean(one.values, one.mask) for name, one in streams.items()}
         if self.gate is not None:
             gate = torch.sigmoid(self.gate(torch.cat([pooled["text"], pooled["audio"]], dim=1)))
@@ -54,19 +56,21 @@ class SequenceFusion(nn.Module):
                 gate * pooled["text"] + (1 - gate) * pooled["audio"], sizes, {}, name_gate(gate)
             )
         parts = {name: layer(pooled[name]) for name, layer in self.joint.items()}
-        if self.fusion == "self_attention":
-            return self._attend_all(streams, parts)
         if self.fusion == "cross_attention":
             return self._attend_across(streams, pooled, parts)
         return Fused(parts["text"] + parts["audio"], _sizes(parts))
 
-    def _attend_all(self, streams: Mapping[str, Stream], parts: Mapping[str, Tensor]) -> Fused:
+    def _attend_all(self, streams: Mapping[str, Stream]) -> Fused:
         frames = torch.cat(
             [layer(streams[name].values) for name, layer in self.joint.items()], dim=1
         )
         mask = torch.cat([streams[name].mask for name in self.joint], dim=1)
         mixed, weights = _built(self.attention)(frames, frames, mask)
         fused = masked_mean(_built(self.norm)(self.drop(mixed) + frames), mask)
+        if self.training:  # nobody asks for sizes there
+            return Fused(fused, {}, {"fused->fused": weights})
+        pooled = {name: masked_mean(one.values, one.mask) for name, one in streams.items()}
+        parts = {name: layer(pooled[name]) for name, layer in self.joint.items()}
         return Fused(fused, _sizes(parts), {"fused->fused": weights})
 
     def _attend_across(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emofuse.layers.branches import surely_none
+from emofuse.layers.branches import surely_all, surely_none
+from emofuse.layers.pooling import zero_padding
 
 __all__ = [
     "MEMBERSHIPS",
@@ -73,8 +75,10 @@ def membership(kind: str, values: Tensor) -> Tensor:
 
 def normalise(values: Tensor) -> Tensor:
     """Give every vector of ``(..., dim)`` mean 0 and unbiased deviation 1 over its features."""
-    mean = values.mean(dim=-1, keepdim=True)
-    return (values - mean) / (values.std(dim=-1, keepdim=True) + SMALL)
+    centred = values - values.mean(dim=-1, keepdim=True)
+    # The norm is several times faster than `std`, and has a gradient where it is 0.
+    spread = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    return centred / (spread / math.sqrt(values.shape[-1] - 1) + SMALL)
 
 
 @dataclass(frozen=True)
@@ -109,15 +113,17 @@ def shape_of(values: Tensor, mask: Tensor) -> Shape:
         Figures of shape ``(batch,)``.
     """
     values = values.float()
-    real = mask[..., None]
     count = (mask.sum(dim=1) * values.shape[2]).clamp_min(1).to(values.dtype)
-    mean = values.masked_fill(~real, 0.0).sum(dim=(1, 2)) / count
-    centred = (values - mean[:, None, None]).masked_fill(~real, 0.0)
+    mean = zero_padding(values, mask).sum(dim=(1, 2)) / count
+    centred = zero_padding(values - mean[:, None, None], mask)
     std = (centred.square().sum(dim=(1, 2)) / (count - 1).clamp_min(1)).sqrt()
     skew = centred.pow(3).sum(dim=(1, 2)) / count / (std**3 + SMALL)
     there = mask.any(dim=1)
-    low = values.masked_fill(~real, float("inf")).amin(dim=(1, 2)).masked_fill(~there, 0.0)
-    high = values.masked_fill(~real, float("-inf")).amax(dim=(1, 2)).masked_fill(~there, 0.0)
+    if surely_all(mask):
+        return Shape(mean, std, values.amin(dim=(1, 2)), values.amax(dim=(1, 2)), skew)
+    padding = ~mask[..., None]
+    low = values.masked_fill(padding, float("inf")).amin(dim=(1, 2)).masked_fill(~there, 0.0)
+    high = values.masked_fill(padding, float("-inf")).amax(dim=(1, 2)).masked_fill(~there, 0.0)
     return Shape(mean, std, low, high, skew)
 
 

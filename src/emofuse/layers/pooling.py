@@ -16,6 +16,7 @@ __all__ = [
     "masked_max",
     "masked_mean",
     "zero_absent",
+    "zero_padding",
 ]
 
 PoolingKind = Literal["mean", "max", "attention"]
@@ -31,6 +32,16 @@ def zero_absent(vectors: Tensor, present: Tensor) -> Tensor:
     return vectors if surely_all(present) else vectors.masked_fill(~present[:, None], 0.0)
 
 
+def zero_padding(values: Tensor, mask: Tensor) -> Tensor:
+    """Put zeros into the padding; where there is none, give what was given, uncopied.
+
+    Args:
+        values: ``(batch, time, dim)``.
+        mask: ``(batch, time)`` bool.
+    """
+    return values if surely_all(mask) else values.masked_fill(~mask[..., None], 0.0)
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Average the real frames.
 
@@ -41,6 +52,8 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     Returns:
         ``(batch, dim)``; zeros where an item has no real frame.
     """
+    if values.shape[1] == 1:
+        return zero_absent(values[:, 0], mask[:, 0])
     shares = mask.to(values.dtype) / mask.sum(dim=1, keepdim=True).clamp_min(1)
     return torch.bmm(shares[:, None, :], values)[:, 0]
 
@@ -70,7 +83,7 @@ class AttentionPooling(nn.Module):
             ``(batch, dim)`` and the weights ``(batch, time)``, which sum to 1 over real frames;
             both are zeros where an item has none.
         """
-        clean = values.masked_fill(~mask[..., None], 0.0)
+        clean = zero_padding(values, mask)
         scores = self.score(clean).squeeze(-1)
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = torch.softmax(scores, dim=1).masked_fill(~mask, 0.0)

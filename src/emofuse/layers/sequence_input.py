@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from emofuse.layers.pooling import zero_padding
 from emofuse.layers.positions import sinusoids
 from emofuse.layers.presence import AbsentToken
 from emofuse.layers.standardise import Standardise
@@ -66,7 +67,7 @@ class SequenceInput(nn.Module):
         """
         if values is not None and mask is not None:
             values, mask = self.cut(values, mask)
-            values = values.masked_fill(~mask[..., None], 0.0)
+            values = zero_padding(values, mask)
             if self.standardise is not None:
                 values = self.standardise(values)
             if self.positions:
@@ -77,4 +78,4 @@ class SequenceInput(nn.Module):
             raise ValueError("a modality is absent and nothing stands in for it")
         else:
             present = mask.any(dim=1)
-        return values.masked_fill(~mask[..., None], 0.0), mask, present
+        return zero_padding(values, mask), mask, present

@@ -56,4 +56,4 @@ class Standardise(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Standardise ``(..., dim)``."""
-        return (values - self.mean) / self.scale
+        return (values - self.mean).div_(self.scale)

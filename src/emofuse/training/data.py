@@ -94,7 +94,12 @@ def load_manifest(recipe: Recipe) -> Manifest:
 
 
 def gather(
-    recipe: Recipe, manifest: Manifest, folds: Sequence[Fold], progress: Progress = silent
+    recipe: Recipe,
+    manifest: Manifest,
+    folds: Sequence[Fold],
+    progress: Progress = silent,
+    *,
+    left_out: Sequence[str] = (),
 ) -> RunData:
     """Encode or look up the features, and take out of the folds what has none.
 
@@ -103,12 +108,15 @@ def gather(
         manifest: labelled.
         folds: as the protocol made them.
         progress: hook.
+        left_out: utterances that an earlier call took out of these very folds: they are looked up
+            again, so that hashes are those of that call.
 
     Raises:
         FeatureError: no utterance has features, or one has a value that is no number.
         ProtocolError: a fold is left without train or test.
     """
     used = {name for fold in folds for name in (*fold.train, *fold.dev, *fold.test)}
+    used |= set(left_out)
     needed = manifest.filter(lambda u: u.id in used)
     device = recipe.trainer.device if recipe.trainer.device != "mps" else "cpu"
     store = FeatureStore(Path(recipe.data.store))

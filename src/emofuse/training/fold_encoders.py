@@ -28,7 +28,7 @@ from emofuse.training.jobs import Job
 from emofuse.training.options import StageOptions
 from emofuse.training.recipe import Recipe
 
-__all__ = ["FoldEncoders", "adapted_specs", "check_stages", "rounds"]
+__all__ = ["FoldEncoders", "adapted_specs", "check_stages", "raw_items", "rounds"]
 
 ADAPTED_FOLDER = "encoders"
 
@@ -77,7 +77,7 @@ def rounds(
     """
     if not recipe.trainer.adapted:
         if jobs:
-            yield jobs, FoldEncoders(data.table, _raw(recipe, data, data.table, recipe.encoders))
+            yield jobs, FoldEncoders(data.table, raw_items(recipe, data))
         return
     for name in dict.fromkeys(job.fold.name for job in jobs):
         group = [job for job in jobs if job.fold.name == name]
@@ -92,6 +92,16 @@ def rounds(
             device=_device(recipe),
         )
         yield group, FoldEncoders(table, _raw(recipe, data, table, specs))
+
+
+def raw_items(recipe: Recipe, data: RunData) -> RawItems | None:
+    """Give where the raw audio and text are that a recipe's own encoders learn from; None = no
+    stage learns one.
+
+    Raises:
+        MediaError: a file that was read when the features were made is gone.
+    """
+    return _raw(recipe, data, data.table, recipe.encoders)
 
 
 def adapted_specs(recipe: Recipe, job: Job, folder: Path) -> dict[Modality, EncoderSpec]:

@@ -162,7 +162,8 @@ def open_run(folder: Path, progress: Progress = silent) -> OpenedRun:
     folds = _folds(folder / "folds.json")
     note, metrics = read_json(folder / "data.json"), read_json(folder / "metrics.json")
     plain = recipe.model_copy(update={"augment": AugmentOptions()})
-    data = gather(plain, load_manifest(recipe), folds, progress)
+    manifest = load_manifest(recipe)
+    data = gather(plain, manifest, folds, progress, left_out=note.get("without_features", ()))
     for key, what in (("manifest_sha256", "the manifest"), ("features_sha256", "the features")):
         if note.get(key) != data.note[key]:
             raise TrainingError(

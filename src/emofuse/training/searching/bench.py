@@ -19,7 +19,9 @@ from emofuse.protocols.contract import Fold
 from emofuse.storage import read_json, write_json
 from emofuse.training.adaptation.adapted import check_adapted
 from emofuse.training.data import RunData, gather, load_manifest
+from emofuse.training.finetuning.data import RawItems
 from emofuse.training.fit import Blueprint
+from emofuse.training.fold_encoders import check_stages, raw_items
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
 from emofuse.training.recipe import Recipe
@@ -73,11 +75,13 @@ class Bench:
         progress: told of auditing and encoding.
 
     Raises:
+        OptionError: a stage adapts encoders, or an encoder cannot be fine-tuned.
         ProtocolError: folds cannot be made, or overlap in a way nobody declared.
         EmofuseError: what reading manifests can raise.
     """
 
     def __init__(self, recipe: Recipe, progress: Progress = silent) -> None:
+        _check_searchable(recipe)
         self._progress = progress
         self.manifest = load_manifest(recipe)
         self._protocol, folds = make_folds(self.manifest, recipe.protocol)
@@ -148,10 +152,10 @@ class Bench:
             TrainingError: a training diverged.
             EmofuseError: what encoding can raise.
         """
-        table = self.data(recipe).table
+        data = self.data(recipe)
         options = quiet_options(recipe.trainer)
-        trainer = Trainer(blueprint_of(recipe), options)
-        table = table.to(trainer.device)
+        trainer = Trainer(blueprint_of(recipe, raw_items(recipe, data)), options)
+        table = data.table.to(trainer.device)
         teller = _Teller(tell, options, by_epoch)
         found: dict[str, float] = {}
         with threads(options.threads):
@@ -224,12 +228,31 @@ def quiet_options(options: TrainerOptions) -> TrainerOptions:
     return options.model_copy(update={key: one for key, one in given.items() if key in known})
 
 
-def blueprint_of(recipe: Recipe) -> Blueprint:
-    """Give what a recipe fits."""
+def blueprint_of(recipe: Recipe, raw: RawItems | None = None) -> Blueprint:
+    """Give what a recipe fits.
+
+    Args:
+        recipe: without stages that adapt encoders.
+        raw: for stages that fine-tune encoders (`raw_items`).
+    """
     scheme = recipe.data.label_scheme
     return Blueprint(
-        recipe.model["name"], recipe.model_options, recipe.objective, scheme.classes, scheme.vad
+        recipe.model["name"],
+        recipe.model_options,
+        recipe.objective,
+        scheme.classes,
+        scheme.vad,
+        raw,
     )
+
+
+def _check_searchable(recipe: Recipe) -> None:
+    for stage in recipe.trainer.adapted:
+        raise OptionError(
+            f"stage {stage.name!r} adapts encoders fold by fold, and a search does not: leave it "
+            "out, or adapt beforehand (emofuse adapt) and name the result as the encoder"
+        )
+    check_stages(recipe)
 
 
 def _needed(fold: Fold, dev: Part | None) -> Part:

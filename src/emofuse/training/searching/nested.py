@@ -13,6 +13,7 @@ from emofuse.storage import write_json
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData
 from emofuse.training.fold_recipes import write_fold_recipes
+from emofuse.training.fold_encoders import raw_items
 from emofuse.training.folder import claim, environment, locked
 from emofuse.training.jobs import Job, make_jobs, run_job
 from emofuse.training.recipe import Recipe
@@ -85,7 +86,8 @@ class _Fold:
         """Train once, unless that is done."""
         if job.finished:
             return
-        trainer = Trainer(blueprint_of(self.recipe), self.recipe.trainer)
+        blueprint = blueprint_of(self.recipe, raw_items(self.recipe, self.data))
+        trainer = Trainer(blueprint, self.recipe.trainer)
         table = self.data.table.to(trainer.device)
         run_job(job, trainer, table, self.data.parts(self.fold), self.data.test_rows(self.fold))
 
