@@ -55,14 +55,13 @@ def busy(name):
         except OSError:
             continue
         if mine and (b"spawn_main" in called or called.startswith(b"ray::")):
-            if b"IDLE" not in called:
-                yield int(path.name)
+            yield int(path.name)
 
 
 def in_a_trial(folder, pid):
     """Whether a process holds the lock of a trial."""
     try:
-        opened = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()]
+        opened = [str(one.readlink()) for one in Path(f"/proc/{pid}/fd").iterdir()]
     except OSError:
         return False
     return any(one.startswith(str(folder)) and "lock" in one for one in opened)

@@ -41,7 +41,7 @@ def test_a_run_gives_the_same_answers_again(run):
 
 
 def test_what_was_left_out_is_no_change_of_the_manifest(toy, tmp_path):
-    """One utterance has no sound: a run on sounds leaves it out, and is judged again all the same."""
+    """One utterance has no sound: a run on sounds leaves it out and can still be judged again."""
     path = make_corpus(tmp_path / "some")
     whole = Manifest.load(path)
     mute = [u.model_copy(update={"audio": None}) if u.id == "u05" else u for u in whole]

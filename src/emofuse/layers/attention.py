@@ -100,9 +100,9 @@ class MultiHeadAttention(nn.Module):
             weights = weights.masked_fill(~mask[:, None, None, :], 0.0)
         mixed = self.dropout(weights) * value
         if torch.is_grad_enabled():
-            unread = [*self.query.parameters(), *self.key.parameters()]
+            unread: list[Tensor] = [*self.query.parameters(), *self.key.parameters()]
             unread += [] if queries is memory else [queries]
-            mixed = _Unread.apply(mixed, *unread)
+            mixed = _Unread.apply(mixed, *unread)  # type: ignore[no-untyped-call]
         return self.output(mixed.transpose(1, 2).flatten(2)), weights
 
     def _split(self, values: Tensor) -> Tensor:

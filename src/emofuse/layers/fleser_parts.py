@@ -78,8 +78,8 @@ class Fused:
 
     Attributes:
         vector: ``(batch, dim)``, what the classifier reads.
-        sizes: modality -> ``(batch,)``, how much of it is in there; 0 or more. A fusion for which they
-            are extra work leaves them out in training.
+        sizes: modality -> ``(batch,)``, how much of it is in there; 0 or more. A fusion for which
+            they are extra work leaves them out in training.
         attention, extras: as in `EmotionOutput`.
     """
 

@@ -77,8 +77,9 @@ def normalise(values: Tensor) -> Tensor:
     """Give every vector of ``(..., dim)`` mean 0 and unbiased deviation 1 over its features."""
     centred = values - values.mean(dim=-1, keepdim=True)
     # The norm is several times faster than `std`, and has a gradient where it is 0.
-    spread = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
-    return centred / (spread / math.sqrt(values.shape[-1] - 1) + SMALL)
+    spread: Tensor = torch.linalg.vector_norm(centred, dim=-1, keepdim=True)
+    normal: Tensor = centred / (spread / math.sqrt(values.shape[-1] - 1) + SMALL)
+    return normal
 
 
 @dataclass(frozen=True)

@@ -95,8 +95,7 @@ def rounds(
 
 
 def raw_items(recipe: Recipe, data: RunData) -> RawItems | None:
-    """Give where the raw audio and text are that a recipe's own encoders learn from; None = no
-    stage learns one.
+    """Give the raw audio and text that a recipe's own encoders learn from; None = none learns.
 
     Raises:
         MediaError: a file that was read when the features were made is gone.

@@ -12,8 +12,8 @@ from emofuse.progress import Progress, ProgressEvent
 from emofuse.storage import write_json
 from emofuse.training.collect import best_job, metrics_note, predictions_frame, write_best
 from emofuse.training.data import RunData
-from emofuse.training.fold_recipes import write_fold_recipes
 from emofuse.training.fold_encoders import raw_items
+from emofuse.training.fold_recipes import write_fold_recipes
 from emofuse.training.folder import claim, environment, locked
 from emofuse.training.jobs import Job, make_jobs, run_job
 from emofuse.training.recipe import Recipe
