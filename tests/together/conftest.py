@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from tests.together.launching import COMMAND
+from tests.training.speech import make_corpus, save_encoder, toy_recipe
 
 from emofuse.manifest import Manifest, Utterance
+
+ENCODERS = {
+    "audio": {"pooling": "mean+std", "layer": "mean"},
+    "text": {"granularity": "frames", "layer": -2},
+}
 
 
 @pytest.fixture
@@ -81,3 +89,33 @@ def frames(two_modalities, tmp_path):
             "text": {"name": "ngrams", "dim": 16},
         },
     }
+
+
+def plain(folder):
+    """Take the dropout out of an encoder: each process would draw it for its own items."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    dropouts = {name: 0.0 for name in config if "drop" in name and name != "layerdrop"}
+    path.write_text(json.dumps({**config, **dropouts}))
+    return folder
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Tones and words, and encoders that learn with the model; some items lack a modality."""
+
+    def make(kinds, **stage):
+        make_corpus(tmp_path)
+        encoders = {
+            name: {"name": str(plain(save_encoder(kind, tmp_path / kind))), **ENCODERS[name]}
+            for name, kind in kinds.items()
+        }
+        stages = [
+            {"name": "head", "epochs": 2},
+            {"name": "tune", "kind": "finetune", "epochs": 2, "learning_rate": 2e-3, **stage},
+        ]
+        return toy_recipe(
+            tmp_path, encoders, trainer={"stages": stages, "batch_size": 5, "workers": 0}
+        )
+
+    return make

@@ -45,6 +45,17 @@ def test_two_processes(two_modalities, program, tmp_path, flags):
     assert compare(alone.folder, tmp_path / "two") < TOLERANCE
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [["--multi_gpu"], ["--use_fsdp", "--fsdp_version", "2"]])
+def test_fine_tuning(raw, program, tmp_path, flags):
+    recipe = raw({"audio": "whisper"}, freeze_layers=1)
+    finish(launch(program, recipe, tmp_path / "two", *flags))
+    alone = train(parse_recipe(recipe), tmp_path / "one")
+    assert compare(alone.folder, tmp_path / "two") < TOLERANCE
+    found = [folder / "bundle/encoders/audio" for folder in (alone.folder, tmp_path / "two")]
+    assert all((one / "model.safetensors").exists() for one in found)
+
+
 def test_what_accelerate_says_decides(two_modalities, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")

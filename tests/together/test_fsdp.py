@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
@@ -17,7 +16,6 @@ from tests.together.launching import (
     run_program,
     worker_of,
 )
-from tests.training.speech import make_corpus, save_encoder, toy_recipe
 
 from emofuse.training.recipe import parse_recipe
 from emofuse.training.run import train
@@ -50,42 +48,6 @@ def test_parts_called_after_the_forward_pass(frames, program, tmp_path):
     finish(launch(program, recipe, tmp_path / "two"))
     alone = train(parse_recipe(recipe), tmp_path / "one")
     assert compare(alone.folder, tmp_path / "two") < TOLERANCE
-
-
-ENCODERS = {
-    "audio": {"pooling": "mean+std", "layer": "mean"},
-    "text": {"granularity": "frames", "layer": -2},
-}
-
-
-def plain(folder):
-    """Take the dropout out of an encoder: each process would draw it for its own items."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text())
-    dropouts = {name: 0.0 for name in config if "drop" in name and name != "layerdrop"}
-    path.write_text(json.dumps({**config, **dropouts}))
-    return folder
-
-
-@pytest.fixture
-def raw(tmp_path):
-    """Tones and words, and encoders that learn with the model; some items lack a modality."""
-
-    def make(kinds, **stage):
-        make_corpus(tmp_path)
-        encoders = {
-            name: {"name": str(plain(save_encoder(kind, tmp_path / kind))), **ENCODERS[name]}
-            for name, kind in kinds.items()
-        }
-        stages = [
-            {"name": "head", "epochs": 2},
-            {"name": "tune", "kind": "finetune", "epochs": 2, "learning_rate": 2e-3, **stage},
-        ]
-        return toy_recipe(
-            tmp_path, encoders, trainer={"stages": stages, "batch_size": 5, "workers": 0}
-        )
-
-    return make
 
 
 @pytest.mark.parametrize(

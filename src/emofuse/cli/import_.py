@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from emofuse.cli import import_options as options
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
 from emofuse.errors import FeatureError, OptionError, nearest_hint, shorten
 
@@ -33,39 +34,24 @@ def register(app: typer.Typer) -> None:
 
 
 def import_(
-    source: Annotated[Path, typer.Argument(help="A feature pickle, or a CSV/TSV table.")],
+    source: options.Source,
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Manifest to write.")],
-    name: Annotated[str, typer.Option(help="What imported:NAME will say.")],
-    features: Annotated[
-        list[str] | None, typer.Option(help="MODALITY=FILE.npy, row by row with the table.")
-    ] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(help="MODALITY=PATTERN,...: numbers in the table's own columns."),
-    ] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="FIELD=COLUMN of the table; others are guessed.")
-    ] = None,
-    join: Annotated[
-        Path | None, typer.Option(help="Manifest whose utterances the rows belong to, by id.")
-    ] = None,
-    match: Annotated[
-        str | None, typer.Option(help="Regular expression: its groups are what ids share.")
-    ] = None,
-    classes: Annotated[str, typer.Option(help="Class names in order, for integer labels.")] = "",
-    corpus: Annotated[str | None, typer.Option(help="Name of the corpus.")] = None,
-    split: Annotated[str | None, typer.Option(help="train, dev or test, for all rows.")] = None,
-    labelled_on: Annotated[
-        list[str] | None, typer.Option(help="Corpus the extractor saw with labels.")
-    ] = None,
-    licence: Annotated[str, typer.Option(help="Licence of the extractor.")] = "unknown",
-    store: Annotated[
-        Path | None, typer.Option(help="Feature store (.emofuse/features unless told).")
-    ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Give NAME to new vectors.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="A bad vector is fatal.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: options.Output,
+    name: options.Name,
+    features: options.Features = None,
+    columns: options.Columns = None,
+    column: options.Column = None,
+    join: options.Join = None,
+    match: options.Match = None,
+    classes: options.Classes = "",
+    corpus: options.Corpus = None,
+    split: options.Split = None,
+    labelled_on: options.LabelledOn = None,
+    licence: options.Licence = "unknown",
+    store: options.Store = None,
+    replace: options.Replace = False,
+    strict: options.Strict = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Import vectors into the feature store and write a manifest that names them.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from emofuse.cli import search_options as options
 from emofuse.cli.console import emit_json, print_table, progress_bar, say
 from emofuse.cli.engine import Address, EngineName, Workers, make_engine
 
@@ -29,35 +30,23 @@ def register(app: typer.Typer) -> None:
 
 
 def search(
-    recipe: Annotated[str, typer.Argument(help="Path of a recipe, or a built-in name.")],
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[SEARCH.yaml] [KEY=RANGE|KEY=VALUE]...",
-            help="A search file, ranges, changes to the recipe.",
-        ),
-    ] = None,
+    recipe: options.RecipeName,
+    arguments: options.Arguments = None,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the search.")],
-    trials: Annotated[int | None, typer.Option(min=1, help="Trials (50 unless told).")] = None,
-    sampler: Annotated[str | None, typer.Option(help="tpe or random.")] = None,
-    pruner: Annotated[str | None, typer.Option(help="median, hyperband or none.")] = None,
-    prune_by: Annotated[str | None, typer.Option(help="fold or epoch.")] = None,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Trials that may go side by side (4 unless told).")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of every draw.")] = None,
-    nested: Annotated[
-        bool, typer.Option("--nested", help="Search anew within train and dev of every fold.")
-    ] = False,
-    inner: Annotated[int | None, typer.Option(min=2, help="Inner folds of --nested.")] = None,
+    output: options.Output,
+    trials: options.Trials = None,
+    sampler: options.Sampler = None,
+    pruner: options.Pruner = None,
+    prune_by: options.PruneBy = None,
+    batch: options.Batch = None,
+    seed: options.Seed = None,
+    nested: options.Nested = False,
+    inner: options.Inner = None,
     engine: EngineName = "local",
     address: Address = None,
     workers: Workers = None,
-    train: Annotated[
-        bool, typer.Option("--train", help="Train the best recipe at the end, into FOLDER/run.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    train: options.TrainBest = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Try combinations of a recipe's values, judged on dev, never on test.
 
@@ -82,11 +71,11 @@ def search(
         "nested": nested or None,
         "inner": inner,
     }
-    options = load_search(file, ranges, changes)
+    chosen = load_search(file, ranges, changes)
     who = make_engine(engine, address, workers)
     with progress_bar() as progress:
         found = run_search(
-            recipe_mapping(recipe, plain), options, output, progress, final=train, engine=who
+            recipe_mapping(recipe, plain), chosen, output, progress, final=train, engine=who
         )
     if as_json:
         emit_json(found.to_json())

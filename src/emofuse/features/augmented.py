@@ -15,7 +15,6 @@ from torch import Tensor
 from emofuse.augment.draw import Draw
 from emofuse.augment.masks import plan_of
 from emofuse.augment.policy import AugmentOptions, draw_view
-from emofuse.augment.replay import drop_words, replay
 from emofuse.augment.sources import Sources
 from emofuse.augment.styles import MaskOptions
 from emofuse.encoders.build import IMPORTED, load_encoder
@@ -197,6 +196,8 @@ def _change_audio(
         content = f"{content}+augment:{draw.audio_digest()}"
 
     def make() -> Item:
+        from emofuse.augment.replay import replay  # it loads SciPy, which few trainings need
+
         wave = read_audio(path, encoder.sample_rate, utterance.start, utterance.end)
         changed = replay(draw, wave, sources, encoder.sample_rate)
         return Item(f"{utterance.id} (view {draw.view})", waveform=changed)
@@ -209,6 +210,8 @@ def _change_text(job: _Job, encoder: Encoder) -> tuple[str, Callable[[], Item]] 
     text = job.utterance.text
     if text is None or not text.strip():
         return None
+    from emofuse.augment.replay import drop_words
+
     changed = drop_words(job.draw, text) if job.draw.words else text
     return sha256_text(changed), lambda: Item(job.utterance.id, text=changed)
 

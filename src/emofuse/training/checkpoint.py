@@ -14,9 +14,11 @@ from torch import Tensor
 
 from emofuse.errors import TrainingError
 from emofuse.storage import atomic_path
+from emofuse.training.fused_adam import FusedAdam
 from emofuse.training.together.tensors import spread
 
 __all__ = [
+    "Optimiser",
     "load_state",
     "pack_optimiser",
     "random_state",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 NOTE = "note"
+Optimiser = torch.optim.Optimizer | FusedAdam
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
@@ -79,7 +82,7 @@ def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def pack_optimiser(
-    optimiser: torch.optim.Optimizer, order: Sequence[Tensor] | None = None
+    optimiser: Optimiser, order: Sequence[Tensor] | None = None
 ) -> dict[str, Tensor]:
     """Give the state of an optimiser that keeps tensors for each parameter (such as AdamW).
 
@@ -95,12 +98,12 @@ def pack_optimiser(
     }
 
 
-def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
+def _parameters(optimiser: Optimiser) -> list[Tensor]:
     return [one for group in optimiser.param_groups for one in group["params"]]
 
 
 def unpack_optimiser(
-    optimiser: torch.optim.Optimizer,
+    optimiser: Optimiser,
     tensors: Mapping[str, Tensor],
     order: Sequence[Tensor] | None = None,
 ) -> None:

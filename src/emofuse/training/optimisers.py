@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emofuse.training.checkpoint import pack_optimiser, under, unpack_optimiser
+from emofuse.training.checkpoint import Optimiser, pack_optimiser, under, unpack_optimiser
+from emofuse.training.fused_adam import FusedAdam
 from emofuse.training.options import TrainerOptions
 from emofuse.training.schedule import Plateau, cycled_momentum, schedule_factor
 from emofuse.training.together.tensors import is_shard
@@ -104,7 +105,7 @@ class Optimisers:
             unpack_optimiser(self.extra, under("extra", tensors))
         self.plateau.restore(tensors["plateau"])
 
-    def _each(self) -> Iterable[torch.optim.Optimizer]:
+    def _each(self) -> Iterable[Optimiser]:
         return (self.main,) if self.extra is None else (self.main, self.extra)
 
 
@@ -126,11 +127,13 @@ def _kinds(group: dict[str, Any]) -> list[dict[str, Any]]:
     return [{**group, "params": params} for params in (shares, others) if params]
 
 
-def _make(options: TrainerOptions, kept: Sequence[dict[str, Any]]) -> torch.optim.Optimizer:
+def _make(options: TrainerOptions, kept: Sequence[dict[str, Any]]) -> Optimiser:
     device = next((p.device.type for group in kept for p in group["params"]), "cpu")
     common: dict[str, Any] = {"lr": options.learning_rate, "weight_decay": options.weight_decay}
     if options.optimiser == "sgd":
         # Fused SGD stops at a parameter that gets its first gradient later than another one.
         return torch.optim.SGD(kept, momentum=options.momentum, foreach=True, **common)
+    if device == "cpu" and not any(is_shard(one) for group in kept for one in group["params"]):
+        return FusedAdam(kept, decoupled=options.optimiser == "adamw", **common)
     kind = torch.optim.Adam if options.optimiser == "adam" else torch.optim.AdamW
     return kind(kept, fused=device in ("cpu", "cuda"), **common)
