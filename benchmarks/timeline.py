@@ -97,7 +97,7 @@ def peak_mib() -> float:
     return int(line.split()[1]) / 1024
 
 
-def measure(bundle: str, recording: str) -> None:
+def measure(bundle: str, recording: str, adapt: str) -> None:
     """Measure one case, in this process."""
     from emofuse.recognition.recognizer import Recognizer
     from emofuse.recognition.timeline import TimelineOptions
@@ -105,7 +105,8 @@ def measure(bundle: str, recording: str) -> None:
     begun = time.perf_counter()
     recognizer = Recognizer.load(bundle)
     loaded = time.perf_counter()
-    found = recognizer.timeline(Path(recording), TimelineOptions(delay=30.0))
+    options = TimelineOptions.parse({"delay": 30.0, "adapt": adapt}, "--adapt")
+    found = recognizer.timeline(Path(recording), options)
     took = time.perf_counter() - loaded
     peak = peak_mib()
     print(
@@ -129,10 +130,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hours", type=float, default=10.0)
     parser.add_argument("--encoders", nargs="*", default=list(ENCODERS), choices=ENCODERS)
+    parser.add_argument("--adapt", default="off", help="of --measure: off, causal or recording")
     parser.add_argument("--measure", nargs=2, metavar=("BUNDLE", "RECORDING"))
     args = parser.parse_args()
     if args.measure:
-        measure(*args.measure)
+        measure(*args.measure, args.adapt)
         return
     assets = Path(os.environ["EMOFUSE_ASSETS"]).resolve()
     with tempfile.TemporaryDirectory() as home:

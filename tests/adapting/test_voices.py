@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tests.adapting.conftest import HALF
 from tests.timeline.conftest import make_bundle
@@ -166,6 +167,18 @@ def test_a_bad_clip_is_told_and_counts_for_nobody(recognizer, clips, tmp_path):
     assert answers[queries[0].id].adapted.utterances == 5.0
     with pytest.raises(WorkError, match="bad"):
         recognizer.recognise_many([*queries, bad], adapt=True, strict=True)
+
+
+def test_each_channel_is_a_speaker_and_silence_is_none(recognizer, clips, tmp_path):
+    wave, rate = soundfile.read(clips / "anna" / "0.wav", dtype="float32")
+    both = np.stack([wave, wave[::-1]], axis=1)
+    soundfile.write(tmp_path / "both.wav", both, rate, subtype="FLOAT")
+    soundfile.write(tmp_path / "none.wav", np.zeros((rate, 2), np.float32), rate, subtype="FLOAT")
+    names = [tmp_path / "both.wav", tmp_path / "none.wav"]
+    queries = [replace(one, speaker="x") for one in find_queries([str(n) for n in names])]
+    found = recognizer.recognise_many(queries, adapt=True, channels="each")
+    assert [one.adapted.speaker for one in found] == ["x#0", "x#1"] * 2
+    assert {one.adapted.utterances for one in found} == {1.0}
 
 
 def test_a_voice_that_was_kept_serves_single_clips(recognizer, clips, tmp_path):

@@ -81,3 +81,17 @@ def test_words_that_say_nothing_change_little(recognizer: Recognizer, words: str
     assert alone.emotion == spoken.emotion
     for name, share in alone.probabilities.items():
         assert spoken.probabilities[name] == pytest.approx(share, abs=0.15)
+
+
+@real
+def test_it_knows_the_voices_of_its_training(recognizer: Recognizer) -> None:
+    """Else nobody could adapt it to a speaker (benchmarks/default/voices.py puts them in)."""
+    reference = recognizer.reference
+    assert reference.mean.shape == (recognizer.config.dims["audio"],)
+    assert 0.5 < reference.half < 10.0
+    folder = Path(str(assets)) / "data" / "emodb" / "wav"
+    clips = sorted(folder.glob("03a0[12]*.wav"))[:6]
+    answers = recognizer.recognise_many(clips, voice=recognizer.enrol(clips, "03"))
+    assert {one.adapted.utterances for one in answers if one.adapted} == {float(len(clips))}
+    plain = recognizer.recognise_many(clips)
+    assert [one.probabilities for one in plain] != [one.probabilities for one in answers]

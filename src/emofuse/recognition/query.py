@@ -203,7 +203,10 @@ def channel_count(source: AudioSource) -> int:
 
 
 def split_channels(queries: Sequence[Query]) -> list[Query]:
-    """Ask about each channel by itself: ``id#0``, ``id#1`` ...; one channel stays as it is."""
+    """Ask about each channel by itself: ``id#0``, ``id#1`` ...; one channel stays as it is.
+
+    Speakers are told apart in the same way: two channels are two voices.
+    """
     found: list[Query] = []
     for query in queries:
         try:
@@ -214,8 +217,13 @@ def split_channels(queries: Sequence[Query]) -> list[Query]:
         if count == 1:
             found.append(query)
         else:
-            found += [replace(query, id=f"{query.id}#{n}", channel=n) for n in range(count)]
+            found += [_channel(query, n) for n in range(count)]
     return found
+
+
+def _channel(query: Query, number: int) -> Query:
+    speaker = None if query.speaker is None else f"{query.speaker}#{number}"
+    return replace(query, id=f"{query.id}#{number}", channel=number, speaker=speaker)
 
 
 def seconds_of(query: Query) -> float:

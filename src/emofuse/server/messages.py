@@ -39,6 +39,8 @@ TIMELINE_KEYS = (
     "longest",
     "margin",
     "channels",
+    "adapt",
+    "moods",
 )
 """Keys of `TimelineOptions` that a client may set: none that names a file or costs memory."""
 

@@ -53,6 +53,8 @@ class _Talk:
         options = service.timeline_options(hello.settings, STREAM_DELAY)
         if options.channels == "each":
             raise Problem("bad_options", "a stream mixes its channels; open one a channel instead")
+        if options.adapt == "recording":
+            raise Problem("bad_options", "a stream hears no future: adapt 'causal', or off")
         try:
             self._stream: Stream = service.recognizer.stream(hello.rate, options)
         except EmofuseError as error:

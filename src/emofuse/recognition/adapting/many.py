@@ -45,10 +45,12 @@ class Speakers:
         self._meters: dict[str, Meter] = {}
 
     def hear(self, chunk: Iterable[Loaded]) -> None:
-        """Count utterances that are encoded; those without sound or speaker count for nobody."""
+        """Count utterances that are encoded; those without sound or speaker count for none."""
         for one in chunk:
             speaker = one.query.speaker
             if speaker is None or one.error is not None or "audio" not in one.features:
+                continue
+            if one.silent:
                 continue
             if speaker not in self._meters:
                 self._meters[speaker] = Meter(self._reference, speaker, self._before)
@@ -73,8 +75,8 @@ class Speakers:
         while waiting:
             chunk = [waiting.pop() for _ in range(min(CHUNK_ITEMS, len(waiting)))]
             for one in chunk:
-                voice = voices.get(one.query.speaker or "")
-                one.query = replace(one.query, voice=voice)
+                if one.query.speaker in voices:
+                    one.query = replace(one.query, voice=voices[one.query.speaker])
             yield chunk
 
 
