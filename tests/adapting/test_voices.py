@@ -21,7 +21,7 @@ from emofuse.models.contract import Batch, Sequences
 from emofuse.models.voices_note import pack, unpack
 from emofuse.recognition.adapting.meter import Meter, shift
 from emofuse.recognition.adapting.profile import Heard, VoiceProfile
-from emofuse.recognition.adapting.reference import Reference, read_reference
+from emofuse.recognition.adapting.reference import Reference, check_moods, read_reference
 from emofuse.recognition.inputs import find_queries
 from emofuse.recognition.recognizer import Recognizer
 
@@ -254,6 +254,9 @@ def test_what_cannot_be_adapted_says_why(bundle, tmp_path, clips):
     with pytest.raises(OptionError, match="does not hear"):
         deaf.recognise_many(named(clips), adapt=True)
     config = Recognizer.load(bundle).config
+    with pytest.raises(OptionError, match="hears no mood in the sound alone"):
+        check_moods(config, {"text", "audio"}, "any")
+    check_moods(config, {"text", "audio"}, "mixed")
     spec = {**config.encoders["audio"]["spec"], "granularity": "frames"}
     audio = {**config.encoders["audio"], "spec": spec}
     framed = config.model_copy(update={"encoders": {"audio": audio}})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import typer
 
@@ -18,7 +18,7 @@ from emofuse.errors import MediaError, OptionError
 
 if TYPE_CHECKING:
     from emofuse.recognition.adapting.profile import VoiceProfile
-    from emofuse.recognition.answer import Moods
+    from emofuse.recognition.how import How
     from emofuse.recognition.query import Query
     from emofuse.recognition.recognizer import Recognition, Recognizer
     from emofuse.recognition.transcribe import Transcriber
@@ -30,16 +30,6 @@ EXAMPLE = (
     "Standard input: cat call.wav | emofuse predict - -m runs/fusion"
 )
 Write = Callable[[Sequence["Recognition"]], None]
-
-
-class _How(TypedDict):
-    """How utterances are answered, see `Recognizer.recognise_each`."""
-
-    strict: bool
-    channels: str
-    adapt: bool
-    voice: VoiceProfile | None
-    moods: Moods
 
 
 def register(app: typer.Typer) -> None:
@@ -134,7 +124,7 @@ def predict(
 
 
 def _answer(
-    recognizer: Recognizer, queries: Sequence[Query], form: str, **how: Unpack[_How]
+    recognizer: Recognizer, queries: Sequence[Query], form: str, **how: Unpack[How]
 ) -> None:
     """Write the answers as they come, and end with a status."""
     write = _writer(form, recognizer)

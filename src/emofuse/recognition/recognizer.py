@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Unpack
 
 from emofuse.errors import OptionError
 from emofuse.manifest import Modality
@@ -17,11 +17,12 @@ from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.recognition.adapting.many import Speakers, answer_adapted, enrol
 from emofuse.recognition.adapting.meter import Meter
 from emofuse.recognition.adapting.profile import VoiceProfile
-from emofuse.recognition.adapting.reference import Reference, read_reference
+from emofuse.recognition.adapting.reference import Reference, check_moods, read_reference
 from emofuse.recognition.answer import Moods, Recognition, Transcript, Word
 from emofuse.recognition.answering import Answerer, refuse
 from emofuse.recognition.encoding import BundleEncoders
 from emofuse.recognition.fusion import Fusion
+from emofuse.recognition.how import How
 from emofuse.recognition.loading import find_bundle, load_fusion
 from emofuse.recognition.query import (
     Audio,
@@ -141,20 +142,6 @@ class Recognizer:
         """
         return read_reference(self.config)
 
-    def check_moods(self, moods: Moods) -> None:
-        """See that a voice can be told with this taken for granted.
-
-        Raises:
-            OptionError: it is not legal, or the model hears no mood in the sound alone.
-        """
-        if moods not in get_args(Moods):
-            raise OptionError(f"moods {moods!r} is not legal; legal: {', '.join(get_args(Moods))}")
-        if moods == "any" and self.needs - {"audio"}:
-            raise OptionError(
-                f"model {self.config.model.name!r} hears no mood in the sound alone: say that all "
-                "moods are heard in like measure, if they are (moods = mixed, --moods mixed)"
-            )
-
     @property
     def sample_rate(self) -> int:
         """Hertz at which the model hears; 16 kHz where it takes no audio."""
@@ -208,34 +195,16 @@ class Recognizer:
         return await asyncio.to_thread(self.recognise, audio, text, id, video)
 
     async def arecognise_many(
-        self, items: Iterable[Query | Audio], progress: Progress = silent, *, strict: bool = False
+        self, items: Iterable[Query | Audio], progress: Progress = silent, **how: Unpack[How]
     ) -> list[Recognition]:
         """Do as `recognise_many`, in a thread; the hook is called from there."""
-        return await asyncio.to_thread(self.recognise_many, items, progress, strict=strict)
+        return await asyncio.to_thread(self.recognise_many, items, progress, **how)
 
     def recognise_many(
-        self,
-        items: Iterable[Query | Audio],
-        progress: Progress = silent,
-        *,
-        strict: bool = False,
-        channels: str = "mix",
-        adapt: bool = False,
-        voice: VoiceProfile | None = None,
-        moods: Moods = "any",
+        self, items: Iterable[Query | Audio], progress: Progress = silent, **how: Unpack[How]
     ) -> list[Recognition]:
         """Recognise many utterances; see `recognise_each`."""
-        return list(
-            self.recognise_each(
-                items,
-                progress,
-                strict=strict,
-                channels=channels,
-                adapt=adapt,
-                voice=voice,
-                moods=moods,
-            )
-        )
+        return list(self.recognise_each(items, progress, **how))
 
     def recognise_each(
         self,
@@ -276,7 +245,7 @@ class Recognizer:
         if check_channels(channels) == "each":
             every = split_channels(every)
         if adapt or voice is not None:
-            self.check_moods(moods)
+            check_moods(self.config, self.needs, moods)
         if adapt:
             speakers = Speakers(self.reference, voice, moods)
             return answer_adapted(self, every, speakers, progress, strict)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from emofuse.errors import OptionError
 from emofuse.models.bundle_config import BundleConfig
 from emofuse.models.voices_note import unpack
+from emofuse.recognition.answer import Moods
 
-__all__ = ["Reference", "hearing", "read_reference"]
+__all__ = ["Reference", "check_moods", "hearing", "read_reference"]
 
 NAMELESS = ("name", "revision", "precision")
 """Parts of an encoder's description that say where it lies, not what it hears."""
@@ -69,6 +72,26 @@ def read_reference(config: BundleConfig) -> Reference:
         )
     moods = np.stack([unpack(note.moods[name], note.dim) for name in config.scheme.classes])
     return Reference(unpack(note.mean, note.dim), moods, note.half, hearing(config))
+
+
+def check_moods(config: BundleConfig, needs: Collection[str], moods: str) -> None:
+    """See that a voice can be told with this taken for granted.
+
+    Args:
+        config: of the bundle.
+        needs: modalities that the model cannot do without.
+        moods: see `meter.shift`.
+
+    Raises:
+        OptionError: it is not legal, or the model hears no mood in the sound alone.
+    """
+    if moods not in get_args(Moods):
+        raise OptionError(f"moods {moods!r} is not legal; legal: {', '.join(get_args(Moods))}")
+    if moods == "any" and set(needs) - {"audio"}:
+        raise OptionError(
+            f"model {config.model.name!r} hears no mood in the sound alone: say that all moods are "
+            "heard in like measure, if they are (moods = mixed, --moods mixed)"
+        )
 
 
 def hearing(config: BundleConfig) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from emofuse.errors import OptionError
 from emofuse.recognition.adapting.meter import Meter
 from emofuse.recognition.adapting.profile import VoiceProfile
-from emofuse.recognition.adapting.reference import Reference
+from emofuse.recognition.adapting.reference import Reference, check_moods
 from emofuse.recognition.answer import Moods
 from emofuse.recognition.reading import Loaded
 from emofuse.recognition.timeline import TimelineOptions
@@ -117,7 +117,7 @@ def stream_voices(
     how, moods = options.adapt, options.moods
     if how == "off" and voice is None:
         return None
-    recognizer.check_moods(moods)
+    check_moods(recognizer.config, recognizer.needs, moods)
     name = "recording" if channel is None else f"channel{channel}"
     speaker = name if voice is None or turns is not None else voice.speaker
     return WindowVoices(recognizer.reference, how, speaker, turns=turns, before=voice, moods=moods)
