@@ -13,7 +13,7 @@ from emofuse.errors import EncoderError, WorkError
 from emofuse.evaluation.calibration import softmax
 from emofuse.manifest import Modality
 from emofuse.models.bundle_config import BundleConfig
-from emofuse.recognition.adapting.voice import FEW, few_note
+from emofuse.recognition.adapting.voice import FEW, FEW_NOTE
 from emofuse.recognition.answer import Recognition
 from emofuse.recognition.encoding import BundleEncoders
 from emofuse.recognition.fusion import Floats, Fusion, Said
@@ -216,7 +216,7 @@ class Answerer:
                 "utterances, so cut it up for more"
             )
         if one.adapted is not None and one.adapted.utterances < FEW:
-            notes.append(few_note(one.adapted))
+            notes.append(FEW_NOTE)
         if one.silent:
             notes.append("the audio is digital silence: the answer means nothing")
         return tuple(notes)

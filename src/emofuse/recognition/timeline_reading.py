@@ -15,7 +15,7 @@ from emofuse.media.blocks import AudioBlocks, open_blocks
 from emofuse.progress import Progress, ProgressEvent
 from emofuse.recognition.adapting.patient import PatientStream
 from emofuse.recognition.adapting.profile import VoiceProfile
-from emofuse.recognition.adapting.voice import FEW, few_note
+from emofuse.recognition.adapting.voice import FEW, FEW_NOTE
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.query import Audio, Sound, checked_samples, path_id
 from emofuse.recognition.stream import Stream
@@ -100,7 +100,8 @@ def _spoken(segment: Segment) -> Segment:
 def _remarks(segments: Sequence[Segment]) -> list[str]:
     """Say whose voice little was heard of in the end."""
     last = {one.adapted.speaker: one.adapted for one in segments if one.adapted is not None}
-    return [few_note(one) for one in last.values() if one.utterances < FEW]
+    few = [name for name, one in last.items() if one.utterances < FEW]
+    return [f"{FEW_NOTE} ({', '.join(few)})"] if few else []
 
 
 @contextmanager

@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from emofuse.recognition.answer import Adapted
 
-__all__ = ["FEW", "Voice", "few_note"]
+__all__ = ["FEW", "FEW_NOTE", "Voice"]
 
 FEW = 8
 """Utterances of a speaker below which an answer warns."""
+FEW_NOTE = (
+    f"adapted to a speaker of whom fewer than {FEW} utterances were heard: what they have in common, "
+    "such as one mood, is taken for the voice"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,11 +34,3 @@ class Voice:
     def move(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Move ``(frames, dim)`` float32 features; they are not changed in place."""
         return (features.astype(np.float64) - self.offset).astype(np.float32)
-
-
-def few_note(adapted: Adapted) -> str:
-    """Warn that little of a speaker was heard."""
-    return (
-        f"the voice of {adapted.speaker} was heard in fewer than {FEW} utterances: what they have "
-        "in common, such as one mood, is taken for the voice"
-    )
