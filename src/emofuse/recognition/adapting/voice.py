@@ -14,8 +14,8 @@ __all__ = ["FEW", "FEW_NOTE", "Voice"]
 FEW = 8
 """Utterances of a speaker below which an answer warns."""
 FEW_NOTE = (
-    f"adapted to a speaker of whom fewer than {FEW} utterances were heard: what they have in common, "
-    "such as one mood, is taken for the voice"
+    f"adapted to a speaker of whom fewer than {FEW} utterances were heard: what they have in "
+    "common, such as one mood, is taken for the voice"
 )
 
 
