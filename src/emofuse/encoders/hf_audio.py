@@ -28,7 +28,7 @@ from emofuse.errors import EncoderError, OptionError
 
 __all__ = ["HFSpeech", "SpeechModel", "load_audio"]
 
-CPU_FRAMES = 800  # frames of a batch, padding counted: enough to keep one core busy
+CPU_FRAMES = 400  # frames of a batch, padding counted: enough to keep one core busy
 GPU_FRAMES = 60_000
 WAVEFORM_MODELS = ("data2vec-audio", "hubert", "unispeech", "unispeech-sat", "wav2vec2", "wavlm")
 

@@ -20,6 +20,7 @@ from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import FloatArray
 from emofuse.encoders.hf_folder import ModelFolder, read_model
 from emofuse.encoders.hf_frontend import ConvFrontEnd
+from emofuse.encoders.hf_positions import quicken
 from emofuse.encoders.hidden import LayerTap, Wanted
 
 __all__ = ["WaveformModel", "fold_weight_norm"]
@@ -61,10 +62,11 @@ class WaveformModel:
         self.longest = LONGEST_SECONDS * self.sample_rate
         self._shortest = self._front.samples(1)
         self._padding = _Padding()
+        fold_weight_norm(model.encoder.pos_conv_embed)
+        quicken(model.encoder.pos_conv_embed)
         for module in model.encoder.pos_conv_embed.modules():
             if isinstance(module, nn.Conv1d):
                 module.register_forward_pre_hook(self._silence_padding)
-        fold_weight_norm(model.encoder.pos_conv_embed)
         self._tap = LayerTap(model.encoder.layers, wanted)
         self._model = model.to(device, self._dtype)
 
