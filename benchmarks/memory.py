@@ -25,15 +25,7 @@ import soundfile
 
 from emofuse.manifest import Manifest, Utterance
 
-CHILD = """
-import resource, sys
-from emofuse.cli.app import app
-try:
-    app(sys.argv[1:])
-finally:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    sys.stderr.write(f"peak {peak}\\n")
-"""
+PEAK = Path(__file__).with_name("peak.py")
 SECONDS = 4.0
 
 
@@ -52,7 +44,7 @@ def make(folder: Path, count: int) -> Path:
 
 def peak_megabytes(manifest: Path, audio: str) -> float:
     store = manifest.parent / "store"
-    command = [sys.executable, "-c", CHILD, "encode", str(manifest), "--audio", audio, "--store",
+    command = [sys.executable, str(PEAK), "encode", str(manifest), "--audio", audio, "--store",
                str(store), "--device", "cpu", "--json"]  # fmt: skip
     alone = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
@@ -60,8 +52,7 @@ def peak_megabytes(manifest: Path, audio: str) -> float:
     line = [text for text in done.stderr.splitlines() if text.startswith("peak ")]
     if done.returncode or not line:
         raise SystemExit(f"encode failed: {done.stderr}")
-    scale = 1 if sys.platform == "darwin" else 1024
-    return int(line[-1].split()[1]) * scale / 1e6
+    return int(line[-1].split()[1]) * 1024 / 1e6
 
 
 def main() -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+
+from peak import peak_kib
 
 RATE = 16_000
 WHISPER = "{assets}/models/whisper-tiny.en:layer=mean,pooling=mean+std"
@@ -88,15 +89,6 @@ def write_case(folder: Path, name: str, assets: Path) -> Path:
     return export_onnx(folder / "bundle", folder / "onnx", options).folder
 
 
-def peak_mib() -> float:
-    """Most memory this process held, in MiB: ``ru_maxrss`` would count its parent's as well."""
-    status = Path("/proc/self/status")
-    if not status.is_file():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    line = next(one for one in status.read_text().splitlines() if one.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
-
-
 def measure(bundle: str, recording: str, adapt: str) -> None:
     """Measure one case, in this process."""
     from emofuse.recognition.recognizer import Recognizer
@@ -108,7 +100,7 @@ def measure(bundle: str, recording: str, adapt: str) -> None:
     options = TimelineOptions.parse({"delay": 30.0, "adapt": adapt}, "--adapt")
     found = recognizer.timeline(Path(recording), options)
     took = time.perf_counter() - loaded
-    peak = peak_mib()
+    peak = peak_kib() / 1024
     print(
         json.dumps(
             {

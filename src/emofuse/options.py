@@ -52,7 +52,8 @@ class Options(BaseModel):
 
 
 def _explain_one(model: type[BaseModel], detail: ErrorDetails) -> str:
-    path = ".".join(str(part) for part in detail["loc"])
+    # pydantic names the members of a union, such as literal['auto'], which nobody wrote
+    path = ".".join(str(part) for part in detail["loc"] if "[" not in str(part))
     if detail["type"] == "extra_forbidden":
         legal = _fields_at(model, detail["loc"][:-1])
         return f"unknown key {path!r}; {nearest_hint(str(detail['loc'][-1]), legal)}"

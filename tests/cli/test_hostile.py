@@ -181,6 +181,126 @@ def test_calls_are_refused(run: Any, corpus: Path, case: str) -> None:
     check_refusal(run(*words), status, *parts)
 
 
+RANGE = "trainer.epochs=1..3"
+CLIP = "s0-anger-0.wav"
+NEWER_CALLS: dict[str, tuple[list[str], int, list[str]]] = {
+    "samples that are NaN": (["predict", "nan.wav", "--strict"], 1, ["nan.wav", "NaN"]),
+    "no samples": (["predict", "zero.wav", "--strict"], 1, ["no samples"]),
+    "no audio in a folder": (["predict", "empty-folder"], 1, ["no audio file"]),
+    "nothing piped in": (["predict", "-"], 1, ["standard input is empty"]),
+    "a bundle of another make": (["predict", CLIP, "--model", "bundle"], 1, ["bundle format"]),
+    "a bundle cut short": (["predict", CLIP, "--model", "cut"], 1, ["cut/config.json", "not JSON"]),
+    "a list for a bundle": (["predict", CLIP, "--model", "tiny.jsonl"], 1, ["is a file"]),
+    "two texts": (["predict", CLIP, "--text", "a", "--text-file", "b"], 2, ["not both"]),
+    "one text for two clips": (["predict", CLIP, CLIP, "--text", "a"], 2, ["2 utterances"]),
+    "an encoder of no modality": (["predict", CLIP, "--encoder", "smell=."], 2, ["smell=."]),
+    "Whisper without weights": (["predict", CLIP, "--transcribe", "bert"], 1, ["no weights"]),
+    "hearing without a Whisper": (["predict", CLIP, "--asr", "transformers"], 2, ["--transcribe"]),
+    "timeline: unknown key": (
+        ["predict", CLIP, "--timeline", "--set", "windo=3"],
+        2,
+        ["did you mean 'window'"],
+    ),
+    "timeline: below zero": (["predict", CLIP, "--timeline", "--set", "window=-3"], 2, ["-3"]),
+    "timeline: no turns": (
+        ["predict", CLIP, "--timeline", "--turns", "turns.rttm"],
+        1,
+        ["turns.rttm:1"],
+    ),
+    "timeline of an empty file": (["predict", "empty.wav", "--timeline"], 1, ["empty"]),
+    "listening to noise": (["listen", "--from", "junk.wav"], 1, ["junk.wav is not audio"]),
+    "listening by no steps": (["listen", "--from", CLIP, "--hop", "0"], 2, ["hop = 0.0"]),
+    "serve nothing": (["serve", "nowhere"], 1, ["nowhere"]),
+    "serve at no port": (["serve", "--port", "99999"], 2, ["99999"]),
+    "serve to everybody": (["serve", "--host", "192.0.2.7"], 2, ["--keys-file"]),
+    "serve with no keys": (["serve", "--keys-file", "blank"], 2, ["no API key"]),
+    "serve with binary keys": (["serve", "--keys-file", "junk.wav"], 2, ["not UTF-8"]),
+    "serve without end": (["serve", "--time-limit", "nan"], 2, ["time_limit"]),
+    "export nothing": (["export", "nowhere"], 1, ["nowhere"]),
+    "export in 8 bits": (["export", "bundle", "--precision", "fp8"], 2, ["'fp16'"]),
+    "export as two": (["export", "cut", "--int8", "--precision", "fp16"], 2, ["contradict"]),
+    "transfer without corpora": (["transfer", "r.yaml", "-o", "out"], 2, ["'sources'"]),
+    "transfer by magic": (
+        ["transfer", "r.yaml", "sources=[a]", "methods=[magic]", "-o", "out"],
+        2,
+        ["method 'magic'"],
+    ),
+    "transfer too much": (
+        ["transfer", "r.yaml", "sources=[a]", "shots=[200%]", "-o", "out"],
+        2,
+        ["'200%'"],
+    ),
+    "search for nothing": (["search", "r.yaml", "-o", "out"], 2, ["nothing to search"]),
+    "search backwards": (
+        ["search", "r.yaml", "trainer.epochs=3..1", "-o", "out"],
+        2,
+        ["low end 3"],
+    ),
+    "search of seeds": (["search", "r.yaml", "seeds=1..3", "-o", "out"], 2, ["seeds"]),
+    "search by dice": (["search", "r.yaml", RANGE, "-o", "o", "--sampler", "dice"], 2, ["dice"]),
+    "search into a file": (["search", "r.yaml", RANGE, "-o", "tiny.jsonl"], 2, ["tiny.jsonl"]),
+    "workers below zero": (
+        ["train", "r.yaml", "trainer.workers=-1", "-o", "out"],
+        2,
+        ["trainer.workers = -1"],
+    ),
+    "centre what is not there": (
+        ["train", "r.yaml", "trainer.centre=[video]", "-o", "out"],
+        2,
+        ["video"],
+    ),
+    "trim by less than nothing": (
+        ["train", "r.yaml", "encoders.audio.trim=-3", "-o", "out"],
+        2,
+        ["encoders.audio.trim = -3"],
+    ),
+    "an option given twice": (
+        ["encode", "tiny.jsonl", "--audio", "logmel:pooling=stats,pooling=mean"],
+        2,
+        ["'pooling' is given twice"],
+    ),
+    "noise for an array": (
+        ["import", "tiny.jsonl", "--features", "audio=junk.wav", "--name", "x", "-o", "m"],
+        1,
+        ["junk.wav is no .npy array"],
+    ),
+    "a run of another make": (["report", "run"], 1, ["no whole Parquet file"]),
+    "explain what is not finished": (["explain", "run", "a"], 1, ["not finished"]),
+    "probe what is no recipe": (["probe", "run"], 2, ["not YAML"]),
+}
+
+
+@pytest.fixture
+def clutter(corpus: Path, tmp_path: Path) -> None:
+    """Put broken files of many kinds beside a corpus."""
+    recipe(tmp_path)
+    soundfile.write(tmp_path / "nan.wav", np.full(8000, np.nan), 16_000, subtype="FLOAT")
+    soundfile.write(tmp_path / "zero.wav", np.zeros(0), 16_000)
+    noise = b"\xff\xfe\x00" + np.random.default_rng(0).bytes(3000)
+    for name, content in {
+        "empty.wav": b"",
+        "junk.wav": noise,
+        "blank": b"\n\n",
+        "turns.rttm": b"SPEAKER x 1 zero one <NA>\n",
+        "bundle/config.json": b'{"model": {"name": "linear"}}',
+        "cut/config.json": b"{",
+        "bert/config.json": b'{"model_type": "bert"}',
+        "run/recipe.yaml": b"a: [b",
+        "run/predictions.parquet": b"PAR1junkPAR1",
+        "empty-folder/notes.txt": b"nothing",
+    }.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+
+@pytest.mark.usefixtures("clutter")
+@pytest.mark.parametrize("case", NEWER_CALLS)
+def test_newer_calls_are_refused(run: Any, case: str) -> None:
+    words, status, parts = NEWER_CALLS[case]
+    check_refusal(run(*words), status, *parts)
+
+
 class _Evil:
     def __reduce__(self) -> tuple[Any, tuple[str]]:
         return os.system, ("touch pwned",)

@@ -81,7 +81,7 @@ class EncoderSpec(Options):
         'mean+std'
 
         Raises:
-            OptionError: an option that is no ``key=value``, or an unknown key.
+            OptionError: an option that is no ``key=value``, an unknown key, or one given twice.
         """
         name, options = text, ""
         if ":" in text and "=" in text.rpartition(":")[2]:
@@ -91,6 +91,8 @@ class EncoderSpec(Options):
             key, equals, value = part.partition("=")
             if not equals:
                 raise OptionError(f"encoder {shorten(text)}: {part!r} is not key=value")
+            if key.strip() in data:
+                raise OptionError(f"encoder {shorten(text)}: {key.strip()!r} is given twice")
             data[key.strip()] = parse_yaml(value, f"encoder option {key}")
         return cls.parse(data, f"encoder {shorten(text)}")
 

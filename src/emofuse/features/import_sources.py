@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from emofuse.errors import FeatureError, OptionError, nearest_hint, shorten
 from emofuse.features.unpickle import plain, read_pickle
 from emofuse.manifest import Modality
+from emofuse.media.arrays import reason
 from emofuse.storage import sha256_file
 
 __all__ = [
@@ -127,7 +128,7 @@ def _read_npy(path: Path) -> NDArray[Any]:
     try:
         table = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise FeatureError(f"{path} is no .npy array that can be read: {error}") from error
+        raise FeatureError(f"{path} is no .npy array that can be read: {reason(error)}") from error
     if (
         not isinstance(table, np.ndarray)
         or table.ndim not in (2, 3)

@@ -20,8 +20,8 @@ from emofuse.storage import sha256_text
 __all__ = ["THREADS", "WINDOW_UTTERANCES", "Listing", "Plan", "Work", "make_plans"]
 
 THREADS = 4
-WINDOW_UTTERANCES = 2000  # utterances of a plan
-FILES_KNOWN = 1000  # files of earlier plans that are not looked at again
+WINDOW_UTTERANCES = 500  # utterances of a plan, about 1 kB each
+FILES_KNOWN = 250  # files of earlier plans that are not looked at again
 ARRAY_RATE = 25.0  # frames of an array that count as a second of video
 
 

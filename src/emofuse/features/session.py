@@ -24,9 +24,9 @@ __all__ = ["Session", "make_windows"]
 WINDOW_SECONDS = 60.0  # audio or video given to the encoder at once
 WINDOW_CHARACTERS = 20_000.0
 WINDOW_ITEMS = 256
-AHEAD_SECONDS = 180.0  # audio read ahead of the encoder
+AHEAD_SECONDS = 120.0  # audio read ahead of the encoder
 FLUSH_SECONDS = 15.0  # work that a kill may cost
-FLUSH_BYTES = 8 << 20
+FLUSH_BYTES = 4 << 20
 MANY_SHARDS = 64  # small shards that pile up during an encoding before they are merged
 
 

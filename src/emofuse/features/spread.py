@@ -32,7 +32,7 @@ __all__ = ["encode_spread"]
 
 CHUNK = 250
 """Utterances that a worker hashes at once."""
-ROUND = 16
+ROUND = 64
 """Stretches of the manifest that are held in memory at once."""
 TASKS_A_WORKER = 4
 """Tasks that a worker gets of a round, so that all end at about the same time."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from emofuse.errors import MediaError
 from emofuse.media.audio import is_lfs_pointer
 
-__all__ = ["ARRAY_EXTENSION", "read_array"]
+__all__ = ["ARRAY_EXTENSION", "read_array", "reason"]
 
 ARRAY_EXTENSION = ".npy"
 
@@ -33,11 +33,17 @@ def read_array(path: Path) -> NDArray[Any]:
             raise MediaError(f"{path} is a Git-LFS pointer, not an array; run: git lfs pull")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError(f"{path} is no .npy array that can be read: {reason}") from error
+        raise MediaError(f"{path} is no .npy array that can be read: {reason(error)}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim > 2:
         shape = getattr(array, "shape", "several arrays")
         raise MediaError(f"{path} holds {shape}; expected numbers, (frames, dim)")
     if not array.size:
         raise MediaError(f"{path} holds no frame (shape {array.shape})")
     return np.atleast_2d(array)
+
+
+def reason(error: Exception) -> str:
+    """Say why NumPy could not read an array; its advice to load pickles unsafely is left out."""
+    if "pickle" in str(error):
+        return "it holds objects, or is no array at all"
+    return getattr(error, "strerror", None) or str(error)
