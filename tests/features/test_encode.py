@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -319,3 +320,29 @@ def test_what_is_finished_is_stored_when_a_later_stretch_ends_the_work(broken, t
         with pytest.raises(MediaError, match="such"):
             encode_manifest(broken, "audio", LOGMEL, store, strict=True)
     assert encode_manifest(broken, "audio", LOGMEL, FeatureStore(tmp_path / "s")).skipped == 12
+
+
+def test_what_is_held_does_not_grow_with_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "WINDOW_UTTERANCES", 8)
+    encoder, held = load_encoder("text", EncoderSpec(name="ngrams", dim=16)), []
+    encode = encoder.encode
+
+    def watched(items):
+        kinds = (plan.Work, plan._Brief, Utterance, Item)
+        held.append(sum(type(thing) in kinds for thing in gc.get_objects()))
+        return encode(items)
+
+    monkeypatch.setattr(encoder, "encode", watched)
+    monkeypatch.setattr("emofuse.features.encode.load_encoder", lambda *a: encoder)
+    most = []
+    for count in (16, 80):
+        listed = [Utterance(id=f"{count}-{i}", text=f"{count} words {i}") for i in range(count)]
+        Manifest(listed, tmp_path).save(tmp_path / f"{count}.jsonl")
+        del listed
+        gc.collect()
+        before = sum(type(thing) is Utterance for thing in gc.get_objects())
+        stream, store = ManifestFile(tmp_path / f"{count}.jsonl"), FeatureStore(tmp_path / "s")
+        assert encode_manifest(stream, "text", encoder.spec, store).done == count
+        most.append(max(held) - before)
+        held.clear()
+    assert most[1] == most[0] > 0
