@@ -11,6 +11,13 @@ from emofuse.manifest import Manifest, Utterance
 
 CLASSES = ("anger", "happiness", "sadness")
 WORDS = {"anger": "stop furious blame", "happiness": "lovely dance party", "sadness": "rain lost"}
+VOCABULARY = {
+    "anger": "stop shouting never furious enough blame",
+    "happiness": "lovely party wonderful dance sunshine laugh",
+    "sadness": "alone rain lost goodbye tears grave",
+}
+"""More words of each, for sentences that only partly tell."""
+FILLER = ["the", "we", "is", "it", "to", "and", "then", "today", "house", "road", "table"]
 
 
 def save_sentences(folder: Path, corpus: str = "toy", seed: int = 0, items: int = 60) -> Path:

@@ -2,16 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.sentences import CLASSES, FILLER, VOCABULARY
 
 from emofuse.manifest import Manifest, Utterance
-
-CLASSES = ("anger", "happiness", "sadness")
-WORDS = {
-    "anger": "stop shouting never furious enough blame",
-    "happiness": "lovely party wonderful dance sunshine laugh",
-    "sadness": "alone rain lost goodbye tears grave",
-}
-FILLER = ["the", "we", "is", "it", "to", "and", "then", "today", "house", "road", "table"]
 
 
 @pytest.fixture
@@ -25,7 +18,7 @@ def make_manifest(tmp_path):
             emotion = CLASSES[number % 3]
             words = [*random.choice(FILLER, 4)]
             if random.random() < 0.6:
-                words += [*random.choice(WORDS[emotion].split(), 2)]
+                words += [*random.choice(VOCABULARY[emotion].split(), 2)]
             random.shuffle(words)
             speaker = (number // 3) % 6
             split = {4: "dev", 5: "test"}.get(speaker, "train")

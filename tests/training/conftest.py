@@ -3,19 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.sentences import CLASSES, FILLER, VOCABULARY
 
 from emofuse.features.table import FeatureTable, Ragged
 from emofuse.losses.contract import Targets
 from emofuse.manifest import Manifest, Utterance
 from emofuse.training.parts import Part
-
-CLASSES = ("anger", "happiness", "sadness")
-WORDS = {
-    "anger": "stop shouting never furious enough blame",
-    "happiness": "lovely party wonderful dance sunshine laugh",
-    "sadness": "alone rain lost goodbye tears grave",
-}
-FILLER = ["the", "we", "is", "it", "to", "and", "then", "today", "house", "road", "table"]
 
 
 @pytest.fixture
@@ -78,7 +71,7 @@ def make_manifest(tmp_path):
             emotion = CLASSES[number % 3]
             words = [*random.choice(FILLER, 3)]
             if random.random() < 0.9:
-                words += [*random.choice(WORDS[emotion].split(), 2)]
+                words += [*random.choice(VOCABULARY[emotion].split(), 2)]
             random.shuffle(words)
             utterances.append(
                 Utterance(

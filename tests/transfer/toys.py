@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from tests.sentences import CLASSES, VOCABULARY
 
 from emofuse.manifest import Utterance
 
-CLASSES = ("anger", "happiness", "sadness")
-WORDS = {
-    "anger": "stop shouting never furious enough blame",
-    "happiness": "lovely party wonderful dance sunshine laugh",
-    "sadness": "alone rain lost goodbye tears grave",
-}
 FILLER = {
     "red": ["the", "we", "is", "it", "to", "and"],
     "blue": ["der", "wir", "ist", "es", "zu", "und"],
@@ -25,7 +20,7 @@ def utterances(corpus, speakers=6, each=9, seed=0, splits=None):
     found = []
     for number in range(speakers * each):
         emotion, speaker = CLASSES[number % 3], number // each
-        words = [*random.choice(FILLER[corpus], 3), *random.choice(WORDS[emotion].split(), 2)]
+        words = [*random.choice(FILLER[corpus], 3), *random.choice(VOCABULARY[emotion].split(), 2)]
         random.shuffle(words)
         found.append(
             Utterance(
