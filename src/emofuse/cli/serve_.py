@@ -56,11 +56,19 @@ def serve(
         from emofuse.server.service import Service
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "server") from error
+    from emofuse.encoders.workers import processors
     from emofuse.recognition.recognizer import Recognizer
 
     keys = load_keys(options.keys_file, os.environ)
     check_open(options, keys)
-    found = Recognizer.load(model, device, encoder_places(encoder or []), transcriber=transcribe)
+    found = Recognizer.load(
+        model,
+        device,
+        encoder_places(encoder or []),
+        transcriber=transcribe,
+        precision=options.precision,
+        lanes=options.lanes or processors(),
+    )
     write_logs()
     run(Service(found, options, keys), lambda address: say(f"listening at {address}"))
 

@@ -154,6 +154,7 @@ class Encoder(ABC):
         frame_rate: frames a second, or None for tokens and pooled vectors.
         sample_rate: hertz that waveforms must have; 0 where there are none.
         provenance: what it was trained on.
+        reentrant: whether several threads may encode at once.
     """
 
     modality: Modality
@@ -164,6 +165,7 @@ class Encoder(ABC):
     frame_rate: float | None = None
     sample_rate: int = 0
     provenance: Provenance = Provenance()
+    reentrant: bool = False
 
     @abstractmethod
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:

@@ -93,6 +93,7 @@ class HFSpeech(Encoder):
     """
 
     modality = "audio"
+    reentrant = True
 
     def __init__(self, spec: EncoderSpec, folder: ModelFolder, device: str = "cpu") -> None:
         refuse_options(spec, "dim", strides=True, speech=True)

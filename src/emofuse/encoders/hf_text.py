@@ -58,6 +58,7 @@ class HFText(Encoder):
     """
 
     modality = "text"
+    reentrant = True
 
     def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:
         refuse_options(spec, "dim", texts=True)

@@ -113,6 +113,7 @@ class LogMel(Encoder):
     """
 
     modality = "audio"
+    reentrant = True
     revision = "logmel-1"
     sample_rate = SAMPLE_RATE
     provenance = Provenance(licence="none needed (a formula)", known=True)

@@ -52,6 +52,7 @@ class NGrams(Encoder):
     """
 
     modality = "text"
+    reentrant = True
     provenance = Provenance(licence="none needed (a formula)", known=True)
 
     def __init__(self, spec: EncoderSpec, device: str = "cpu") -> None:

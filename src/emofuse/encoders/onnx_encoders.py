@@ -37,6 +37,8 @@ class OnnxEncoder(Encoder):
             that is wanted.
     """
 
+    reentrant = True
+
     def __init__(
         self,
         description: Mapping[str, Any],

@@ -15,6 +15,7 @@ from emofuse.options import Options
 
 __all__ = ["FileName", "Graph", "OnnxEncoderNote"]
 
+SMALL = 64 << 20  # bytes of a graph that may lie in memory twice
 FileName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{1,80}$")]
 
 
@@ -47,32 +48,24 @@ class OnnxEncoderNote(Options):
 class Graph:
     """An ONNX graph, ready to run on the processor; any number of threads may run it.
 
+    A session has its number of cores for life. For callers side by side a small graph is opened
+    twice, for one core and for all, and a run takes the session that `cores` allows.
+
     Args:
         data: the graph.
         where: what it is, for messages.
+        lanes: callers at once.
 
     Raises:
         BundleError: ONNX Runtime cannot read it.
     """
 
-    def __init__(self, data: bytes, where: str) -> None:
-        import onnxruntime
-
+    def __init__(self, data: bytes, where: str, lanes: int = 1) -> None:
         self._where = where
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3
-        settings.intra_op_num_threads = cores()
-        settings.inter_op_num_threads = 1
-        settings.enable_cpu_mem_arena = False  # it keeps the most that was ever needed
-        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session: Any = onnxruntime.InferenceSession(
-                data, settings, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise BundleError(f"{where} is no graph that ONNX Runtime reads: {reason}") from error
-        self.outputs = tuple(one.name for one in self._session.get_outputs())
+        self._wide: Any = _opened(data, where, cores())
+        twice = lanes > 1 and cores() > 1 and len(data) <= SMALL
+        self._narrow: Any = _opened(data, where, 1) if twice else self._wide
+        self.outputs = tuple(one.name for one in self._wide.get_outputs())
 
     def run(self, **inputs: NDArray[Any]) -> dict[str, FloatArray]:
         """Give every output by name.
@@ -80,11 +73,28 @@ class Graph:
         Raises:
             BundleError: the graph does not take these inputs.
         """
+        session = self._narrow if cores() == 1 else self._wide
         try:
-            found = self._session.run(None, inputs)
+            found = session.run(None, inputs)
         except Exception as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise BundleError(f"{self._where} cannot be run: {reason}") from error
         return {
             name: np.asarray(one, np.float32) for name, one in zip(self.outputs, found, strict=True)
         }
+
+
+def _opened(data: bytes, where: str, threads: int) -> Any:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = threads
+    settings.inter_op_num_threads = 1
+    settings.enable_cpu_mem_arena = False  # it keeps the most that was ever needed
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return onnxruntime.InferenceSession(data, settings, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise BundleError(f"{where} is no graph that ONNX Runtime reads: {reason}") from error

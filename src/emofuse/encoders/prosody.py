@@ -79,6 +79,7 @@ class Prosody(Encoder):
     """
 
     modality = "audio"
+    reentrant = True
     revision = "prosody-1"
     sample_rate = SAMPLE_RATE
     provenance = Provenance(licence="none needed (a formula)", known=True)

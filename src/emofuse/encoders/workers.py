@@ -8,19 +8,58 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from contextlib import contextmanager
+from threading import Barrier, local
 from typing import TypeVar
 
-__all__ = ["cores", "parallel_map", "thread_map"]
+__all__ = ["cores", "on_cores", "parallel_map", "processors", "thread_map"]
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
+class _Told(local):
+    """What a thread was told by `on_cores`."""
+
+    cores: int | None = None
+
+
+_told = _Told()
+
+
+def processors() -> int:
+    """Processors that the system lets this process run on, whatever its libraries are told."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+
+
+@contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """Let the calling thread compute on so many cores for a while.
+
+    `cores` says so, and PyTorch keeps to it where it is loaded.
+    """
+    before, _told.cores = _told.cores, count
+    try:
+        if "torch" in sys.modules:
+            import torch
+
+            if torch.get_num_threads() != count:
+                torch.set_num_threads(count)
+        yield
+    finally:
+        _told.cores = before
+
+
 def cores() -> int:
-    """Cores that this process may use: PyTorch's setting where it is loaded, else the system's."""
+    """Cores that this thread may use.
+
+    What `on_cores` told it, else PyTorch's setting where it is loaded, else the system's.
+    """
+    if _told.cores is not None:
+        return _told.cores
     if "torch" in sys.modules:
         import torch
 
@@ -28,8 +67,7 @@ def cores() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "")
     if told.isdigit() and int(told):
         return int(told)
-    known = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    return processors()
 
 
 def thread_map(function: Callable[[Input], Output], inputs: Sequence[Input]) -> list[Output]:

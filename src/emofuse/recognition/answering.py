@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -17,6 +16,7 @@ from emofuse.recognition.adapting.voice import FEW, FEW_NOTE
 from emofuse.recognition.answer import Recognition
 from emofuse.recognition.encoding import BundleEncoders
 from emofuse.recognition.fusion import Floats, Fusion, Said
+from emofuse.recognition.lanes import Lanes
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.reading import Loaded
 from emofuse.recognition.scoring import Scoring
@@ -27,13 +27,14 @@ LONG_SECONDS = 30.0  # longer than any utterance a model learns from
 
 
 class Answerer:
-    """Encodes, fuses and tells; any number of threads may ask, one is answered at a time.
+    """Encodes, fuses and tells; any number of threads may ask, one a lane is answered at a time.
 
     Args:
         fusion: the model.
         config: the bundle's configuration.
         encoders: the bundle's.
         scoring: how logits become answers.
+        lanes: passes at once.
     """
 
     def __init__(
@@ -42,11 +43,12 @@ class Answerer:
         config: BundleConfig,
         encoders: BundleEncoders,
         scoring: Scoring,
+        lanes: int = 1,
     ) -> None:
         self._fusion, self._config, self._encoders = fusion, config, encoders
         self._scoring = scoring
         self._facts = {"model": model_line(config), "licence": licence_line(config)}
-        self._turn = threading.Lock()
+        self.lanes = Lanes(lanes)
         self.modalities = tuple(config.dims)
 
     @property
@@ -62,7 +64,7 @@ class Answerer:
         Raises:
             BundleError: the encoder is not the bundle's.
         """
-        with self._turn:
+        with self.lanes.take():
             self._encode(chunk, "audio")
             heard = [one for one in chunk if one.error is None and "audio" in one.features]
             if not heard or self._fusion.needs - {"audio"}:
@@ -79,7 +81,7 @@ class Answerer:
         Raises:
             BundleError: an encoder that is needed is not the bundle's.
         """
-        with self._turn:
+        with self.lanes.take():
             for modality in ("audio", "text", "video"):
                 self._encode(chunk, modality)
             for one in chunk:

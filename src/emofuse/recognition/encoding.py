@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,7 +16,10 @@ from emofuse.errors import BundleError, EmofuseError, EncoderError, OptionError,
 from emofuse.manifest import Modality
 from emofuse.models.bundle_config import BundleConfig, OnnxNote, read_checked
 
-__all__ = ["BundleEncoders"]
+__all__ = ["BundleEncoders", "Wanted"]
+
+Wanted = Literal["auto", "fp32", "bf16"]
+"""What encoders of PyTorch may be told to compute in."""
 
 
 class BundleEncoders:
@@ -25,10 +30,14 @@ class BundleEncoders:
         device: ``cpu``, ``cuda`` or ``auto``.
         moved: modality -> where its encoder lies now.
         folder: of the bundle, for encoders that travel with it.
+        precision: what the encoders compute in: ``fp32``, ``bf16``, or ``auto`` (bf16 where the
+            device multiplies it natively); None = as they were trained with.
+        lanes: threads that encode at once.
 
     Raises:
         BundleError: every modality was trained on imported vectors.
-        OptionError: ``moved`` names a modality that the bundle does not have.
+        OptionError: ``moved`` names a modality that the bundle does not have, or another precision
+            is wanted of an ONNX bundle.
     """
 
     def __init__(
@@ -37,8 +46,12 @@ class BundleEncoders:
         device: str,
         moved: Mapping[Modality, str] | None = None,
         folder: Path | None = None,
+        *,
+        precision: Wanted | None = None,
+        lanes: int = 1,
     ) -> None:
-        self._config, self._folder = config, folder
+        self._config, self._folder, self._lanes = config, folder, lanes
+        _refuse_precision(config.onnx, precision)
         self._device = device
         _refuse_moved(config.onnx, moved or {})
         local = {} if folder is None else config.encoders_local
@@ -46,11 +59,14 @@ class BundleEncoders:
         self._moved |= dict(moved or {})
         self._loaded: dict[Modality, Encoder] = {}
         self._loading = threading.Lock()
+        self._turns: dict[Modality, threading.Lock] = {
+            name: threading.Lock() for name in config.dims
+        }
         strange = [name for name in self._moved if name not in config.dims]
         if strange:
             hint = nearest_hint(strange[0], config.dims)
             raise OptionError(f"the bundle has no {strange[0]!r} encoder; {hint}")
-        self._specs = {name: _spec(config, name) for name in config.dims}
+        self._specs = {name: _spec(config, name, precision) for name in config.dims}
         if all(spec.name.startswith(IMPORTED) for spec in self._specs.values()):
             names = ", ".join(spec.name for spec in self._specs.values())
             raise BundleError(
@@ -78,7 +94,8 @@ class BundleEncoders:
         """
         encoder = self.get(modality)
         try:
-            arrays = encoder.encode(items)
+            with nullcontext() if encoder.reentrant else self._turns[modality]:
+                arrays = encoder.encode(items)
         except EncoderError as error:
             if len(items) == 1:
                 return [error]
@@ -93,7 +110,7 @@ class BundleEncoders:
         spec = self._specs[modality]
         note = self._config.onnx
         if note is not None and modality in note.encoders and self._folder is not None:
-            return _open_graph(self._folder, self._config, note, modality, spec)
+            return self._open_graph(self._folder, note, modality, spec)
         moved = self._moved.get(modality)
         if moved is not None:
             spec = spec.model_copy(update={"name": moved})
@@ -121,6 +138,21 @@ class BundleEncoders:
             )
         return encoder
 
+    def _open_graph(
+        self, folder: Path, note: OnnxNote, modality: Modality, spec: EncoderSpec
+    ) -> Encoder:
+        from emofuse.encoders.onnx_encoders import OnnxSpeech, OnnxText
+        from emofuse.encoders.onnx_graph import Graph
+
+        about = note.encoders[modality]
+        data = read_checked(folder, self._config, about.file)
+        graph = Graph(data, str(folder / about.file), self._lanes)
+        description = self._config.encoders[modality]
+        if about.kind != "text":
+            return OnnxSpeech(description, spec, about, graph)
+        tokenizer = read_checked(folder, self._config, about.tokenizer or "tokenizer.json")
+        return OnnxText(description, spec, about, graph, tokenizer)
+
 
 def _refuse_moved(note: OnnxNote | None, moved: Mapping[Modality, str]) -> None:
     inside = set() if note is None else set(note.encoders) & set(moved)
@@ -129,27 +161,20 @@ def _refuse_moved(note: OnnxNote | None, moved: Mapping[Modality, str]) -> None:
         raise OptionError(f"the {name} encoder is a part of the ONNX bundle: it lies nowhere else")
 
 
-def _open_graph(
-    folder: Path, config: BundleConfig, note: OnnxNote, modality: Modality, spec: EncoderSpec
-) -> Encoder:
-    from emofuse.encoders.onnx_encoders import OnnxSpeech, OnnxText
-    from emofuse.encoders.onnx_graph import Graph
-
-    about = note.encoders[modality]
-    graph = Graph(read_checked(folder, config, about.file), str(folder / about.file))
-    description = config.encoders[modality]
-    if about.kind != "text":
-        return OnnxSpeech(description, spec, about, graph)
-    tokenizer = read_checked(folder, config, about.tokenizer or "tokenizer.json")
-    return OnnxText(description, spec, about, graph, tokenizer)
+def _refuse_precision(note: OnnxNote | None, precision: Wanted | None) -> None:
+    if note is not None and precision not in (None, "auto"):
+        raise OptionError(
+            f"precision {precision!r}: an ONNX bundle computes as it was exported "
+            f"({note.precision}); export it with --precision, or take auto"
+        )
 
 
-def _spec(config: BundleConfig, modality: Modality) -> EncoderSpec:
+def _spec(config: BundleConfig, modality: Modality, wanted: Wanted | None = None) -> EncoderSpec:
     description = config.encoders[modality]
     try:
         spec = EncoderSpec.parse(description.get("spec"), f"the bundle's {modality} encoder")
         # "auto" was decided where the model was trained; another precision gives other numbers.
-        precision = description.get("precision", spec.precision)
+        precision = wanted or description.get("precision", spec.precision)
         return EncoderSpec.parse({**spec.model_dump(), "precision": precision}, "the bundle")
     except EmofuseError as error:
         raise BundleError(str(error)) from error

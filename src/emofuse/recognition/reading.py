@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -10,10 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.errors import MediaError
-from emofuse.recognition.answer import Adapted
+from emofuse.recognition.answer import Adapted, Recognition
 from emofuse.recognition.query import Query, read_sound, seconds_of
 
-__all__ = ["CHUNK_ITEMS", "CHUNK_SECONDS", "THREADS", "Loaded", "group", "measure", "read"]
+__all__ = [
+    "CHUNK_ITEMS",
+    "CHUNK_SECONDS",
+    "THREADS",
+    "AnswerLoaded",
+    "Loaded",
+    "group",
+    "measure",
+    "read",
+]
 
 FloatArray = NDArray[np.float32]
 CHUNK_ITEMS = 64
@@ -44,6 +53,10 @@ class Loaded:
     silent: bool = False
     shares: NDArray[np.float64] | None = None
     adapted: Adapted | None = None
+
+
+AnswerLoaded = Callable[[Sequence[Loaded]], Sequence[Recognition]]
+"""Answers for what is read, in order."""
 
 
 def measure(query: Query, listens: bool) -> Loaded:

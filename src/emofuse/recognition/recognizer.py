@@ -20,7 +20,7 @@ from emofuse.recognition.adapting.profile import VoiceProfile
 from emofuse.recognition.adapting.reference import Reference, check_moods, read_reference
 from emofuse.recognition.answer import Moods, Recognition, Transcript, Word
 from emofuse.recognition.answering import Answerer, refuse
-from emofuse.recognition.encoding import BundleEncoders
+from emofuse.recognition.encoding import BundleEncoders, Wanted
 from emofuse.recognition.fusion import Fusion
 from emofuse.recognition.how import How
 from emofuse.recognition.loading import find_bundle, load_fusion
@@ -34,7 +34,7 @@ from emofuse.recognition.query import (
     split_channels,
     video_query,
 )
-from emofuse.recognition.reading import THREADS, Loaded, group, read
+from emofuse.recognition.reading import THREADS, AnswerLoaded, Loaded, group, read
 from emofuse.recognition.scoring import Scoring, load_scoring
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ class Recognizer:
     """Answers with a trained model; make one with `load`.
 
     One recogniser may be used from any number of threads: files are read side by side, encoding
-    and the model's pass are taken in turn (each spreads over its own threads). A bundle of PyTorch
-    and an ONNX bundle answer alike; the latter needs neither PyTorch nor transformers.
+    and the model's pass are taken in turn (each spreads over its own threads), or side by side in
+    as many lanes as were asked for. A bundle of PyTorch and an ONNX bundle answer alike; the latter
+    needs neither PyTorch nor transformers.
 
     Args:
         fusion: the model at work.
@@ -61,6 +62,7 @@ class Recognizer:
         encoders: what turns queries into the features that the model was trained on.
         scoring: how logits become answers; None = probabilities as the model gives them.
         transcriber: hears the words where none are given; None = nobody does.
+        lanes: threads that are answered at once.
     """
 
     def __init__(
@@ -71,12 +73,13 @@ class Recognizer:
         scoring: Scoring | None = None,
         *,
         transcriber: Transcriber | None = None,
+        lanes: int = 1,
     ) -> None:
         self.config = config
         self.scoring = scoring or Scoring(config.scheme.classes)
         self.transcriber = transcriber
         self._encoders = encoders
-        self._answerer = Answerer(fusion, config, encoders, self.scoring)
+        self._answerer = Answerer(fusion, config, encoders, self.scoring, lanes)
 
     @classmethod
     def load(
@@ -88,6 +91,8 @@ class Recognizer:
         raw: bool = False,
         corpus: str | None = None,
         transcriber: Transcriber | str | None = None,
+        precision: Wanted | None = None,
+        lanes: int = 1,
     ) -> Recognizer:
         """Load a bundle.
 
@@ -101,22 +106,30 @@ class Recognizer:
             corpus: the speech is like that of this corpus: its own scaling is taken.
             transcriber: hears the words where none are given: a `Transcriber`, or the folder or hub
                 name of a Whisper model (see `transcribe.load_transcriber`).
+            precision: what encoders of PyTorch compute in: ``fp32``, ``bf16``, or ``auto`` (bf16
+                where the device multiplies it natively); None = as they were trained with.
+            lanes: threads that are answered at once, each on its share of the cores; one on another
+                device than the processor.
 
         Raises:
             BundleError: no bundle there, a damaged one, or one trained on imported features.
-            OptionError: no such device, or no scaling for this corpus.
+            OptionError: no such device, no scaling for this corpus, or another precision than that
+                of an ONNX bundle.
             EncoderError: the transcriber cannot be had.
         """
         folder = find_bundle(path)
         config = read_config(folder)
         fusion, device = load_fusion(folder, config, device)
+        lanes = lanes if device == "cpu" else 1
         scoring = load_scoring(folder, config, raw=raw, corpus=corpus)
-        ready = BundleEncoders(config, device, encoders or {}, folder)
+        ready = BundleEncoders(
+            config, device, encoders or {}, folder, precision=precision, lanes=lanes
+        )
         if isinstance(transcriber, str):
             from emofuse.recognition.transcribe import load_transcriber
 
             transcriber = load_transcriber(transcriber, device=device)
-        return cls(fusion, config, ready, scoring, transcriber=transcriber)
+        return cls(fusion, config, ready, scoring, transcriber=transcriber, lanes=lanes)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -141,6 +154,16 @@ class Recognizer:
             OptionError: the model cannot be adapted to a speaker.
         """
         return read_reference(self.config)
+
+    @property
+    def lanes(self) -> int:
+        """Threads that are answered at once."""
+        return self._answerer.lanes.count
+
+    @property
+    def listens(self) -> bool:
+        """Whether anybody wants the sound of a query."""
+        return "audio" in self.modalities or self.transcriber is not None
 
     @property
     def sample_rate(self) -> int:
@@ -280,6 +303,7 @@ class Recognizer:
         id: str | None = None,  # noqa: A002
         turns: Sequence[Turn] | None = None,
         voice: VoiceProfile | None = None,
+        answer: AnswerLoaded | None = None,
     ) -> Timeline:
         """Find who speaks when with which emotion in a recording of any length.
 
@@ -294,6 +318,7 @@ class Recognizer:
             turns: who speaks when, for ``options.adapt``; a voice each. (`turns.name_speakers`
                 puts their names on the segments.)
             voice: what is known of a speaker already.
+            answer: see `stream`.
 
         Raises:
             WorkError: the audio cannot be read, or the model cannot answer from it.
@@ -301,7 +326,9 @@ class Recognizer:
         """
         from emofuse.recognition.timeline_reading import read_timeline
 
-        return read_timeline(self, audio, options, progress, id, turns=turns, voice=voice)
+        return read_timeline(
+            self, audio, options, progress, id, turns=turns, voice=voice, answer=answer
+        )
 
     def stream(
         self,
@@ -309,6 +336,7 @@ class Recognizer:
         options: TimelineOptions | None = None,
         *,
         voice: VoiceProfile | None = None,
+        answer: AnswerLoaded | None = None,
     ) -> Stream:
         """Open a stream: chunks of audio in, segments that will not change out.
 
@@ -316,6 +344,8 @@ class Recognizer:
             rate: hertz of the chunks.
             options: how it is cut up; the same options give the segments of `timeline`.
             voice: what is known of the speaker already.
+            answer: answers for windows, where they shall go together with those of others;
+                `answer_loaded` unless given.
 
         Raises:
             OptionError: a rate that is none, or options that do not go with this model.
@@ -326,13 +356,13 @@ class Recognizer:
             raise OptionError(
                 "a stream hears no future: adapt = 'recording' is for files; 'causal'"
             )
-        return Stream(self, rate, options, voice=voice)
+        return Stream(self, rate, options, voice=voice, answer=answer)
 
     def read_loaded(self, chunk: Sequence[Loaded], pool: ThreadPoolExecutor) -> None:
         """Read the sound of queries, and let the transcriber hear the words nobody gave."""
         if any(one.error is None and one.seconds is not None for one in chunk):
             read(chunk, self.sample_rate, pool)
-            self._hear(chunk)
+            self.hear(chunk)
 
     def listen_loaded(self, chunk: Sequence[Loaded]) -> None:
         """Encode the sound of queries, so that a voice can be told before they are answered."""
@@ -342,6 +372,16 @@ class Recognizer:
         """Answer together queries whose sound is read already, at `sample_rate`."""
         return self._answerer.answer(chunk)
 
+    def hear(self, chunk: Sequence[Loaded]) -> None:
+        """Let the transcriber write down what is said where nobody has yet."""
+        if self.transcriber is None or "text" not in self.modalities:
+            return
+        for one in chunk:
+            written = one.query.has_text or one.query.transcript is not None
+            if one.error is None and one.waveform is not None and not written:
+                heard = self.transcriber.transcribe(one.waveform, self.sample_rate)
+                one.query = replace(one.query, text=None, transcript=heard)
+
     def take_warnings(self) -> tuple[str, ...]:
         """Give what the encoders found since the last call, such as a text that was cut."""
         return self._encoders.take_warnings()
@@ -350,9 +390,8 @@ class Recognizer:
         self, every: list[Query], progress: Progress, strict: bool
     ) -> Iterator[Recognition]:
         done = 0
-        listens = "audio" in self.modalities
         with ThreadPoolExecutor(THREADS) as pool:
-            for chunk in group(every, listens or self.transcriber is not None, pool):
+            for chunk in group(every, self.listens, pool):
                 self.read_loaded(chunk, pool)
                 answers = self._answerer.answer(chunk)
                 if strict:
@@ -360,15 +399,6 @@ class Recognizer:
                 done += len(answers)
                 progress(ProgressEvent("recognise", done, len(every), "utterances"))
                 yield from answers
-
-    def _hear(self, chunk: Sequence[Loaded]) -> None:
-        """Let the transcriber write down what is said where nobody has."""
-        if self.transcriber is None or "text" not in self.modalities:
-            return
-        for one in chunk:
-            if one.error is None and one.waveform is not None and not one.query.has_text:
-                heard = self.transcriber.transcribe(one.waveform, self.sample_rate)
-                one.query = replace(one.query, text=None, transcript=heard)
 
 
 def make_query(

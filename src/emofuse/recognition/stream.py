@@ -19,7 +19,7 @@ from emofuse.recognition.adapting.profile import VoiceProfile
 from emofuse.recognition.adapting.windows import stream_voices
 from emofuse.recognition.answer import Recognition, Transcript, Word
 from emofuse.recognition.query import Query, Sound
-from emofuse.recognition.reading import Loaded
+from emofuse.recognition.reading import AnswerLoaded, Loaded
 from emofuse.recognition.stream_audio import Recent, StreamAudio
 from emofuse.recognition.timeline import LONGEST_STRETCH, Segment, TimelineOptions
 from emofuse.recognition.timeline_segments import SegmentBuilder, Step
@@ -46,6 +46,7 @@ class Stream:
         channel: number for the segments.
         turns: who speaks when, where that is known: a voice each to adapt to.
         voice: what is known of the speaker already.
+        answer: see `Recognizer.stream`.
 
     Attributes:
         language: of the words heard so far, where the transcriber says.
@@ -65,9 +66,11 @@ class Stream:
         *,
         turns: Sequence[Turn] | None = None,
         voice: VoiceProfile | None = None,
+        answer: AnswerLoaded | None = None,
     ) -> None:
         self.options = options or TimelineOptions()
         self._recognizer = recognizer
+        self._ask = answer or recognizer.answer_loaded
         self._transcriber = recognizer.transcriber
         _check_model(recognizer)
         self._rate = recognizer.sample_rate
@@ -196,7 +199,7 @@ class Stream:
         return found
 
     def _tell(self, windows: Sequence[Window], loaded: Sequence[Loaded]) -> list[Segment]:
-        answers = self._recognizer.answer_loaded(loaded) if loaded else []
+        answers = self._ask(loaded) if loaded else []
         give_back()
         found: list[Segment] = []
         for window, answer in zip(windows, answers, strict=True):

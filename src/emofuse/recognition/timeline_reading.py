@@ -18,6 +18,7 @@ from emofuse.recognition.adapting.profile import VoiceProfile
 from emofuse.recognition.adapting.voice import FEW, FEW_NOTE
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.query import Audio, Sound, checked_samples, path_id
+from emofuse.recognition.reading import AnswerLoaded
 from emofuse.recognition.stream import Stream
 from emofuse.recognition.timeline import Segment, Timeline, TimelineOptions
 from emofuse.recognition.turns import Turn
@@ -40,6 +41,7 @@ def read_timeline(
     *,
     turns: Sequence[Turn] | None = None,
     voice: VoiceProfile | None = None,
+    answer: AnswerLoaded | None = None,
 ) -> Timeline:
     """Do what `Recognizer.timeline` promises."""
     options = options or TimelineOptions()
@@ -57,6 +59,7 @@ def read_timeline(
                 n if each else None,
                 turns=turns,
                 voice=voice,
+                answer=answer,
             )
             for n in range(count)
         ]
@@ -75,6 +78,8 @@ def read_timeline(
     segments.sort(key=lambda one: (one.start, one.channel or 0))
     notes = [] if segments else ["no speech was found"]
     notes += _remarks(segments)
+    if answer is None:  # else the encoders may have warned of what others asked
+        notes += recognizer.take_warnings()
     return Timeline(
         id=name or _name(audio),
         seconds=frames / rate,
@@ -86,7 +91,7 @@ def read_timeline(
         transcriber=None if recognizer.transcriber is None else recognizer.transcriber.name,
         model=model_line(recognizer.config),
         licence=licence_line(recognizer.config),
-        notes=(*notes, *recognizer.take_warnings()),
+        notes=tuple(notes),
     )
 
 

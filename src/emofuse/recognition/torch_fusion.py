@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,6 +26,7 @@ class TorchFusion:
     def __init__(self, model: FusionModel, device: str = "cpu") -> None:
         self._device = torch.device(device)
         self._model = model.to(self._device).eval()
+        self._turn = threading.Lock()  # a model may keep what it saw until its pass is over
 
     @property
     def needs(self) -> frozenset[str]:
@@ -38,7 +40,7 @@ class TorchFusion:
             for name, dim in self._model.spec.dims.items()
         }
         ids = tuple(str(row) for row in range(len(features)))
-        with torch.inference_mode():
+        with self._turn, torch.inference_mode():
             batch = FeatureTable(ids, parts, {}).batch(torch.arange(len(ids)))
             output: EmotionOutput = self._model(batch.to(self._device))
         return Said(

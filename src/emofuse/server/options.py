@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,17 @@ class ServerOptions(Options):
     )
     gather_ms: float = Field(
         default=2.0, ge=0, le=1000, description="Milliseconds that a batch waits for company."
+    )
+    lanes: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Batches answered at once, on a processor core each; one a core by default.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] | None = Field(
+        default=None,
+        description="What encoders of PyTorch compute in: fp32, bf16 or auto (bf16 where the "
+        "processor multiplies it natively); by default as they were trained with.",
     )
     decoders: int = Field(default=2, ge=1, le=64, description="Threads that decode audio.")
     timelines: int = Field(default=2, ge=1, description="Long recordings at once; more get 429.")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,12 +16,14 @@ from emofuse.errors import EmofuseError, MediaError, OptionError, nearest_hint
 from emofuse.progress import ProgressEvent
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.query import Query, Sound
+from emofuse.recognition.reading import AnswerLoaded, Loaded
 from emofuse.recognition.recognizer import Recognition, Recognizer
 from emofuse.recognition.timeline import Timeline, TimelineOptions
 from emofuse.recognition.timeline_text import write_timeline
 from emofuse.server.batching import Batcher
 from emofuse.server.keys import Keys
 from emofuse.server.limits import Places
+from emofuse.server.logs import event
 from emofuse.server.messages import TIMELINE_KEYS, Limits, ModelCard, Models
 from emofuse.server.options import ServerOptions
 from emofuse.server.problems import Problem
@@ -67,8 +70,15 @@ class Service:
         self.watch = Watch()
         self.model = model_line(recognizer.config)
         self.batcher = Batcher(
-            self._answer, o.max_batch, o.batch_seconds, o.gather_ms / 1000, self.watch.batch
+            self._answer,
+            o.max_batch,
+            o.batch_seconds,
+            o.gather_ms / 1000,
+            self.watch.batch,
+            lanes=recognizer.lanes,
+            coming=lambda: self.queue.taken - self._submitted,
         )
+        self._submitted = 0
         self.queue = Places(o.queue, "the queue is full", self._wait)
         self.held = Places(round(o.held_mb * (1 << 20)), "too much is held in memory", self._wait)
         self.recordings = Places(o.timelines, "other long recordings are worked on", lambda: 5.0)
@@ -90,7 +100,9 @@ class Service:
         """
         rate = self.recognizer.sample_rate
         hum = Sound(0.01 * np.sin(0.1 * np.arange(rate)).astype(np.float32), rate)
-        self.recognizer.recognise_many([Query("warm-up", hum, text="warm up")])
+        first = self._answer([self._loaded(Query("warm-up", hum, text="warm up"), hum)])[0]
+        if first.error is not None:
+            event("warm_up", error=first.error)
         self.batcher.start()
 
     def stop(self) -> None:
@@ -104,20 +116,27 @@ class Service:
         """Whether a request would be answered."""
         return self.batcher.alive and not self.stopping.is_set()
 
-    async def recognise(self, asked: Asked, until: float, route: str) -> Recognition:
+    async def recognise(
+        self, asked: Asked, until: float, route: str, who: object = None
+    ) -> Recognition:
         """Answer for one utterance.
 
         Args:
             asked: what came in.
             until: `time.monotonic` after which nobody waits.
             route: for the counters.
+            who: with whom it takes turns; None = with everybody.
 
         Raises:
             Problem: there is no answer.
         """
-        query, seconds = await self._query(asked, until)
-        self.watch.heard(route, seconds)
-        answer = await asyncio.wrap_future(self.batcher.submit(query, seconds))
+        loaded = await self._read(asked, until)
+        self.watch.heard(route, loaded.seconds or 0.0)
+        self._submitted += 1
+        try:
+            answer = await asyncio.wrap_future(self.batcher.submit(loaded, who))
+        finally:
+            self._submitted -= 1
         if answer.error is not None:
             raise Problem("no_answer", answer.error)
         return answer
@@ -126,10 +145,11 @@ class Service:
         self, every: Sequence[Asked], until: float, route: str
     ) -> list[Recognition]:
         """Answer for several; one that cannot be answered says why."""
+        who = object()
 
         async def one_of(number: int, asked: Asked) -> Recognition:
             try:
-                return await self.recognise(asked, until, route)
+                return await self.recognise(asked, until, route, who)
             except Problem as problem:
                 if problem.code not in ("bad_audio", "too_long", "no_answer", "bad_options"):
                     raise
@@ -194,14 +214,30 @@ class Service:
         )
         return Models(version=__version__, models=(card,), limits=limits)
 
-    def _answer(self, queries: Sequence[Query]) -> list[Recognition]:
-        return self.recognizer.recognise_many(queries)
+    def windows(self) -> AnswerLoaded:
+        """Give what answers for the windows of one stream or recording, together with the rest."""
+        return partial(self.batcher.answer, who=object())
+
+    def _answer(self, asked: Sequence[Loaded]) -> list[Recognition]:
+        self.recognizer.hear(asked)
+        found = self.recognizer.answer_loaded(asked)
+        cut = self.recognizer.take_warnings()
+        if cut:
+            event("warned", count=len(cut))  # not what of: it may name what somebody asked
+        return found
 
     def _wait(self) -> float:
         """Seconds that the queue needs."""
         return self.queue.taken * self.batcher.seconds_each
 
-    async def _query(self, asked: Asked, until: float) -> tuple[Query, float]:
+    def _loaded(self, query: Query, sound: Sound) -> Loaded:
+        if not self.recognizer.listens:
+            return Loaded(query)
+        samples = sound.samples
+        seconds = len(samples) / sound.sample_rate
+        return Loaded(query, seconds, waveform=samples, silent=not np.any(samples))
+
+    async def _read(self, asked: Asked, until: float) -> Loaded:
         text = asked.text if asked.text is not None and asked.text.strip() else None
         if text is not None and len(text) > self.options.max_text:
             raise Problem(
@@ -212,11 +248,11 @@ class Service:
         if asked.audio is None:
             if text is None:
                 raise Problem("bad_options", "there is neither audio nor text; give one or both")
-            return Query(name, text=text), 0.0
+            return Loaded(Query(name, text=text))
         loop = asyncio.get_running_loop()
         rate, limit = self.recognizer.sample_rate, self.options.max_seconds
         sound = await loop.run_in_executor(self.decoders, decode, asked.audio, rate, limit, until)
-        return Query(name, sound, text=text), len(sound.samples) / rate
+        return self._loaded(Query(name, sound, text=text), sound)
 
     def _timeline(self, asked: Asked, options: TimelineOptions, form: str, until: float) -> str:
         limit = self.options.timeline_seconds
@@ -234,7 +270,9 @@ class Service:
                 raise Problem("timeout", "the recording was not done within the time limit")
 
         try:
-            found = self.recognizer.timeline(asked.audio, options, look, id=asked.id or "recording")
+            found = self.recognizer.timeline(
+                asked.audio, options, look, id=asked.id or "recording", answer=self.windows()
+            )
         except EmofuseError as error:
             raise Problem(_code_of(error), str(error)) from error
         self.watch.heard("/v1/timeline", found.seconds)

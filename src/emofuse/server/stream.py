@@ -56,7 +56,9 @@ class _Talk:
         if options.adapt == "recording":
             raise Problem("bad_options", "a stream hears no future: adapt 'causal', or off")
         try:
-            self._stream: Stream = service.recognizer.stream(hello.rate, options)
+            self._stream: Stream = service.recognizer.stream(
+                hello.rate, options, answer=service.windows()
+            )
         except EmofuseError as error:
             raise Problem("no_answer", str(error)) from error
         self._kind = "<i2" if hello.encoding == "pcm16" else "<f4"

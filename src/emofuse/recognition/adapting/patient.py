@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from emofuse.features.memory import give_back
 from emofuse.recognition.adapting.profile import VoiceProfile
-from emofuse.recognition.reading import CHUNK_ITEMS, Loaded
+from emofuse.recognition.reading import CHUNK_ITEMS, AnswerLoaded, Loaded
 from emofuse.recognition.stream import Stream
 from emofuse.recognition.timeline import Segment, TimelineOptions
 from emofuse.recognition.timeline_windows import Window
@@ -37,8 +37,11 @@ class PatientStream(Stream):
         *,
         turns: Sequence[Turn] | None = None,
         voice: VoiceProfile | None = None,
+        answer: AnswerLoaded | None = None,
     ) -> None:
-        super().__init__(recognizer, rate, options, channel, turns=turns, voice=voice)
+        super().__init__(
+            recognizer, rate, options, channel, turns=turns, voice=voice, answer=answer
+        )
         self._kept: list[tuple[Window, Loaded, str | None]] = []
 
     def _answer(self) -> list[Segment]:
