@@ -26,7 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, or a bundle.")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run, or a bundle; default is the one here.")
+    ],
     *,
     form: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     output: Annotated[
@@ -62,11 +64,14 @@ def export(
     PyTorch and ONNX answer real utterances; where they differ too much nothing is written.
     """
     from emofuse.recognition.exporting.export import ExportOptions, export_onnx
+    from emofuse.recognition.loading import DEFAULT
 
     if form not in FORMATS:
         raise OptionError(f"unknown format {form!r}; {nearest_hint(form, FORMATS)}")
     if int8 and precision not in (None, "int8"):
         raise OptionError(f"--int8 and --precision {precision} contradict each other")
+    if run == DEFAULT and output is None:
+        raise OptionError("say where the exported bundle shall go: -o FOLDER")
     options = ExportOptions.parse(
         {
             "precision": "int8" if int8 else precision or "fp32",
@@ -77,7 +82,7 @@ def export(
         "export",
     )
     with progress_bar() as progress:
-        found = export_onnx(run, output or run / "onnx", options, audio or [], progress)
+        found = export_onnx(run, output or Path(run, "onnx"), options, audio or [], progress)
     _show(found, as_json)
 
 
@@ -100,7 +105,7 @@ def _show(found: Exported, as_json: bool) -> None:
     print_table("", ("file", "bytes"), [*rows, ("all", f"{total:,}")])
     if note is not None:
         say(
-            f"PyTorch against ONNX ({note.precision}) on {note.check.on}: {gap.answers} answers, "
+            f"{found.against} against ONNX ({note.precision}) on {note.check.on}: {gap.answers} answers, "
             f"{100 * gap.agreed:.1f} % the same emotion, greatest difference of a probability "
             f"{gap.largest:.2g} (mean {gap.mean:.2g})"
         )

@@ -33,6 +33,7 @@ from emofuse.models.card import model_card
 from emofuse.options import Options
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.recognition.encoding import BundleEncoders
+from emofuse.recognition.exporting.again import graphs_again
 from emofuse.recognition.exporting.compare import Difference, compare, variants
 from emofuse.recognition.exporting.graphs import encoder_graph, fusion_graph
 from emofuse.recognition.exporting.material import Material, find_material
@@ -83,12 +84,14 @@ class Exported:
         config: its configuration.
         difference: between PyTorch and ONNX.
         sizes: file -> bytes.
+        against: what it was compared with.
     """
 
     folder: Path
     config: BundleConfig
     difference: Difference
     sizes: dict[str, int]
+    against: str = "PyTorch"
 
 
 @dataclass
@@ -100,7 +103,7 @@ class _Parts:
 
 
 def export_onnx(
-    run: Path,
+    run: Path | str,
     folder: Path,
     options: ExportOptions | None = None,
     audio: Sequence[str] = (),
@@ -109,7 +112,8 @@ def export_onnx(
     """Write the bundle of a run as an ONNX bundle.
 
     Args:
-        run: a run directory, or a bundle.
+        run: a run directory, a bundle (an ONNX bundle too: in another precision), or the name of
+            the bundle that comes along.
         folder: where it goes; an ONNX bundle that is there is replaced.
         options: precision and what is allowed.
         audio: files, folders or manifests to compare on; the run's manifest unless given, and
@@ -131,13 +135,14 @@ def export_onnx(
         for name, data in parts.files.items():
             write_bytes(new / name, data)
         _write_config(new, config, note, parts)
-        with find_material(run, audio, tuple(config.dims), options.utterances) as material:
+        with find_material(Path(run), audio, tuple(config.dims), options.utterances) as material:
             difference = _judge(source, new, material, options, progress)
         check = _check(options, material, difference)
         final = _write_config(new, config, note.model_copy(update={"check": check}), parts)
         _put(new, folder, Path(home) / "old")
     sizes = {one.name: one.stat().st_size for one in sorted(folder.iterdir())}
-    return Exported(folder, final, difference, sizes)
+    against = "PyTorch" if config.onnx is None else f"ONNX ({config.onnx.precision})"
+    return Exported(folder, final, difference, sizes, against)
 
 
 def check_target(folder: Path) -> None:
@@ -156,6 +161,13 @@ def check_target(folder: Path) -> None:
 def _graphs(
     source: Path, options: ExportOptions, progress: Progress
 ) -> tuple[_Parts, OnnxNote, BundleConfig]:
+    config = read_config(source)
+    if config.onnx is not None:
+        files = graphs_again(source, config, config.onnx, options.precision)
+        note = config.onnx.model_copy(
+            update={"precision": options.precision, "check": _unchecked(options)}
+        )
+        return _Parts(files, dict(config.onnx.encoders)), note, config
     model, config = read_bundle(source)
     parts = _Parts()
     encoders = BundleEncoders(_in_fp32(config), "cpu", folder=source)
@@ -171,7 +183,6 @@ def _graphs(
     frames = tuple(name for name in config.dims if _granularity(config, name) == "frames")
     fused = fusion_graph(model, frames, config.model.name)
     progress(ProgressEvent("export", len(config.dims) + 1, len(config.dims) + 1, "parts"))
-    tolerance, agreement = options.bounds
     note = OnnxNote(
         opset=OPSET,
         precision=options.precision,
@@ -181,17 +192,22 @@ def _graphs(
         weights=fused.weights,
         vad=fused.vad,
         frames=frames,
-        check=OnnxCheck(
-            on="nothing yet",
-            answers=1,
-            tolerance=tolerance,
-            largest=0.0,
-            agreement=agreement,
-            agreed=0.0,
-        ),
+        check=_unchecked(options),
     )
     parts.files[note.file] = shrink(fused.model, "fp32")
     return parts, note, config
+
+
+def _unchecked(options: ExportOptions) -> OnnxCheck:
+    tolerance, agreement = options.bounds
+    return OnnxCheck(
+        on="nothing yet",
+        answers=1,
+        tolerance=tolerance,
+        largest=0.0,
+        agreement=agreement,
+        agreed=0.0,
+    )
 
 
 def _in_fp32(config: BundleConfig) -> BundleConfig:

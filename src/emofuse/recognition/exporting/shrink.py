@@ -11,10 +11,12 @@ import numpy as np
 from emofuse.errors import MissingExtraError
 from emofuse.models.bundle_config import Precision
 
-__all__ = ["shrink"]
+__all__ = ["HALF", "shrink"]
 
 LARGE = 4096  # values of a tensor that is worth it
 PRODUCTS = ("MatMul", "Gemm")
+HALF = ".half"
+"""What the name of a tensor that is kept in 16 bits ends in."""
 
 
 def shrink(model: Any, precision: Precision) -> bytes:
@@ -23,8 +25,9 @@ def shrink(model: Any, precision: Precision) -> bytes:
     Args:
         model: `onnx.ModelProto` in fp32; it is changed.
         precision: ``fp32``; ``fp16``: weights are kept in 16 bits and computed with in 32;
-            ``int8``: products of matrices are computed in 8 bits, scaled by what comes in and by
+            ``int8``: products with weights are computed in 8 bits, scaled by what comes in and by
             each column of the weights (dynamic quantisation), and all other weights are kept in 16.
+            Products within attention, which have no weights, stay in fp32: they are faster so.
 
     Raises:
         MissingExtraError: ONNX is not installed.
@@ -54,6 +57,7 @@ def _quantised(model: Any) -> Any:
             op_types_to_quantize=list(PRODUCTS),
             per_channel=True,
             weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True},
         )
         small_model = onnx.load(small)
     del small_model.metadata_props[:]
@@ -72,8 +76,8 @@ def _halve(model: Any) -> None:
         if np.abs(values).max() > np.finfo(np.float16).max:
             continue
         name = tensor.name
-        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-        casts.append(helper.make_node("Cast", [f"{name}.half"], [name], to=TensorProto.FLOAT))
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}{HALF}"))
+        casts.append(helper.make_node("Cast", [f"{name}{HALF}"], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
