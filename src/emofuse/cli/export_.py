@@ -105,8 +105,8 @@ def _show(found: Exported, as_json: bool) -> None:
     print_table("", ("file", "bytes"), [*rows, ("all", f"{total:,}")])
     if note is not None:
         say(
-            f"{found.against} against ONNX ({note.precision}) on {note.check.on}: {gap.answers} answers, "
-            f"{100 * gap.agreed:.1f} % the same emotion, greatest difference of a probability "
-            f"{gap.largest:.2g} (mean {gap.mean:.2g})"
+            f"{found.against} against ONNX ({note.precision}) on {note.check.on}: "
+            f"{gap.answers} answers, {100 * gap.agreed:.1f} % the same emotion, "
+            f"greatest difference of a probability {gap.largest:.2g} (mean {gap.mean:.2g})"
         )
     say(f"ONNX bundle in {found.folder}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.pooling import pool, pooled_dim
-from emofuse.encoders.settings import refuse_options, require_video
+from emofuse.encoders.settings import refuse_options, require_path
 from emofuse.errors import EncoderError, MediaError, OptionError
 from emofuse.media.arrays import read_array
 
@@ -48,7 +48,7 @@ class Arrays(Encoder):
         return [self._read(item) for item in items]
 
     def _read(self, item: Item) -> FloatArray:
-        path = require_video(item)
+        path = require_path(item)
         if item.start or item.end is not None:
             raise EncoderError(f"{path} is an array, which start and end cannot cut")
         try:

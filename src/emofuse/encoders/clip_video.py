@@ -152,7 +152,7 @@ class ClipVideo(Encoder):
         except MediaError as error:
             raise EncoderError(str(error)) from error
         if not given:
-            raise EncoderError(f"{path}: no frame shows anything at crop={spec.crop}")
+            raise EncoderError(f"{item.id}: no frame shows anything at crop={spec.crop}")
 
     def _run(
         self, waiting: list[FloatArray], owners: list[int], found: list[list[FloatArray]]

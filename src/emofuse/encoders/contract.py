@@ -130,14 +130,14 @@ class Item:
         id: for messages.
         waveform: ``(samples,)`` float32 in [-1, 1] at `Encoder.sample_rate`, for audio.
         text: for text.
-        video: path of a video file, or of an array in its place, for video.
+        video: path of a video file, or of an array in its place, or the bytes of a video file.
         start, end: seconds, where the video is a slice of its file.
     """
 
     id: str
     waveform: FloatArray | None = None
     text: str | None = None
-    video: Path | None = None
+    video: Path | bytes | None = None
     start: float | None = None
     end: float | None = None
 

@@ -11,7 +11,14 @@ from emofuse.errors import EncoderError, OptionError, shorten
 from emofuse.media.conditioning import condition
 from emofuse.media.text import strip_annotations
 
-__all__ = ["heard_waveform", "refuse_options", "require_text", "require_video", "require_waveform"]
+__all__ = [
+    "heard_waveform",
+    "refuse_options",
+    "require_path",
+    "require_text",
+    "require_video",
+    "require_waveform",
+]
 
 SPEECH_OPTIONS = ("trim", "level")
 VIDEO_OPTIONS = ("crop", "every", "fps", "max_frames")
@@ -98,8 +105,8 @@ def require_text(item: Item, *, strip_events: bool = False) -> str:
     return (strip_annotations(item.text) if strip_events else "") or item.text
 
 
-def require_video(item: Item) -> Path:
-    """Give the path of an item's video.
+def require_video(item: Item) -> Path | bytes:
+    """Give the path of an item's video, or its bytes.
 
     Raises:
         EncoderError: there is none.
@@ -107,3 +114,15 @@ def require_video(item: Item) -> Path:
     if item.video is None:
         raise EncoderError(f"{shorten(item.id)} has no video; a video encoder needs one")
     return item.video
+
+
+def require_path(item: Item) -> Path:
+    """Give the path of what stands in the place of an item's video.
+
+    Raises:
+        EncoderError: there is none.
+    """
+    found = require_video(item)
+    if isinstance(found, bytes):
+        raise EncoderError(f"{shorten(item.id)} is a video, not an array file")
+    return found

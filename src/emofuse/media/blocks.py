@@ -18,7 +18,7 @@ import soundfile
 from emofuse.errors import MediaError, shorten
 from emofuse.media.audio import MAX_SECONDS, FloatArray, probe
 
-__all__ = ["AudioBlocks", "BlockSource", "gather", "open_blocks"]
+__all__ = ["PLAYLISTS", "AudioBlocks", "BlockSource", "gather", "open_blocks"]
 
 BlockSource = Path | bytes | BinaryIO
 BLOCK = 1 << 15  # samples a channel

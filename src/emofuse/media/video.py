@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from numpy.typing import NDArray
 
 from emofuse.errors import MediaError, MissingExtraError
 from emofuse.media.audio import MAX_SECONDS, SAMPLE_RATE, FloatArray, is_lfs_pointer, to_mono
+from emofuse.media.blocks import PLAYLISTS
 
 __all__ = [
     "Image",
     "VideoInfo",
+    "VideoSource",
     "has_sound_track",
     "probe_video",
     "read_frames",
@@ -24,6 +27,8 @@ __all__ = [
 ]
 
 Image = NDArray[np.uint8]
+VideoSource = Path | bytes
+"""A video file, or the bytes of one."""
 MAX_PIXELS = 7680 * 4320  # of a frame; more is a mistake or an attack
 TOLERANCE = 1e-4  # seconds by which the time of a frame may be rounded
 
@@ -46,8 +51,8 @@ class VideoInfo:
     sound: bool
 
 
-def probe_video(path: Path) -> VideoInfo:
-    """Read the header of a video file, and its first frame.
+def probe_video(path: VideoSource) -> VideoInfo:
+    """Read the header of a video, and its first frame.
 
     Raises:
         MediaError: missing, empty, a Git-LFS pointer, no video, without frames, or too large.
@@ -57,7 +62,7 @@ def probe_video(path: Path) -> VideoInfo:
         stream = _video_stream(container, path)
         first = next(container.decode(stream), None)
         if first is None:
-            raise MediaError(f"{path} holds no video frame")
+            raise MediaError(f"{_name(path)} holds no video frame")
         length = stream.duration * stream.time_base if stream.duration else None
         if length is None:
             length = (container.duration or 0) / 1_000_000
@@ -71,7 +76,7 @@ def probe_video(path: Path) -> VideoInfo:
 
 
 def read_frames(
-    path: Path,
+    path: VideoSource,
     start: float | None = None,
     end: float | None = None,
     *,
@@ -105,7 +110,9 @@ def read_frames(
         tick = begin
         for number, (time, frame) in enumerate(_between(container, stream, begin, end)):
             if time - begin > MAX_SECONDS:
-                raise MediaError(f"{path} is over {MAX_SECONDS / 3600:g} hours; give start and end")
+                raise MediaError(
+                    f"{_name(path)} is over {MAX_SECONDS / 3600:g} hours; give start and end"
+                )
             if number % every or (fps and time < tick - TOLERANCE):
                 continue
             if fps:
@@ -116,7 +123,7 @@ def read_frames(
                 return
     if not given:
         span = f"[{begin:g}, {'end' if end is None else f'{end:g}'}] s"
-        raise MediaError(f"{path} holds no video frame in {span}")
+        raise MediaError(f"{_name(path)} holds no video frame in {span}")
 
 
 def _between(
@@ -137,7 +144,7 @@ def _upright(frame: Any) -> Image:
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
-def has_sound_track(path: Path) -> bool:
+def has_sound_track(path: VideoSource) -> bool:
     """Tell whether a video has a sound track (raises as `probe_video`)."""
     with _opened(path) as container:
         return bool(container.streams.audio)
@@ -196,28 +203,39 @@ def _resampler(rate: int) -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: VideoSource) -> Iterator[Any]:
     """Open a file with FFmpeg; what goes wrong in the block is said in one line."""
     try:
         import av
     except ImportError as error:
         raise MissingExtraError("av", "video") from error
-    _check(path)
+    if isinstance(path, bytes):
+        given: Any = io.BytesIO(path)
+        if path[:64].lstrip().startswith(PLAYLISTS):
+            raise MediaError(f"{_name(path)} is a playlist, not video; give the video itself")
+    else:
+        _check(path)
+        given = str(path)
+    rules = {"protocol_whitelist": "pipe"} if isinstance(path, bytes) else {}
     try:
-        with av.open(str(path), mode="r", metadata_errors="replace") as container:
+        with av.open(given, mode="r", metadata_errors="replace", options=rules) as container:
             yield container
-    except av.FFmpegError as error:
-        reason = error.strerror or str(error)
-        raise MediaError(f"{path} is not video that can be read: {reason}") from error
+    except (av.FFmpegError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise MediaError(f"{_name(path)} is not video that can be read: {reason}") from error
 
 
-def _video_stream(container: Any, path: Path) -> Any:
+def _name(source: VideoSource) -> str:
+    return "the video" if isinstance(source, bytes) else str(source)
+
+
+def _video_stream(container: Any, path: VideoSource) -> Any:
     if not container.streams.video:
-        raise MediaError(f"{path} has no video track")
+        raise MediaError(f"{_name(path)} has no video track")
     stream = container.streams.video[0]
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
-        raise MediaError(f"{path}: frames of {width} x {height} pixels are larger than 8K")
+        raise MediaError(f"{_name(path)}: frames of {width} x {height} pixels are larger than 8K")
     return stream
 
 

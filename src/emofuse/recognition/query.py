@@ -74,7 +74,7 @@ class Query:
         start, end: seconds, where it is a slice of its file.
         text: what is said, or None; blank counts as None.
         error: why it cannot be recognised, where that is known already.
-        video: where its picture is, or None.
+        video: where its picture is, or the bytes of the video file, or None.
         channel: number of the channel to listen to, from 0; None = the mean of all.
         transcript: what was heard, where the words were not given; it counts where ``text`` is
             None.
@@ -88,7 +88,7 @@ class Query:
     end: float | None = None
     text: str | None = None
     error: str | None = None
-    video: Path | None = None
+    video: Path | bytes | None = None
     channel: int | None = None
     transcript: Transcript | None = None
     speaker: str | None = None

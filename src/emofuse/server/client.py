@@ -103,6 +103,17 @@ class Client:
         asked = _without_none({"audio": _encoded(audio), "text": text, "id": id})
         return _read(Recognition, self._ask("POST", "/v1/recognize", asked))
 
+    def recognise_channels(
+        self,
+        audio: Sound,
+        text: str | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> tuple[Recognition, ...]:
+        """Recognise each channel by itself; arguments and errors are those of `recognise`."""
+        asked = _without_none({"audio": _encoded(audio), "text": text, "id": id})
+        answer = self._ask("POST", "/v1/recognize", asked | {"channels": "each"})
+        return _read(BatchAnswer, answer).answers
+
     def recognise_many(
         self, every: Iterable[Sound], texts: Iterable[str | None] | None = None
     ) -> tuple[Recognition, ...]:

@@ -27,6 +27,7 @@ __all__ = [
     "SegmentMessage",
     "StreamError",
     "TimelineRequest",
+    "UtteranceRequest",
 ]
 
 TIMELINE_KEYS = (
@@ -61,18 +62,26 @@ Settings = Annotated[
 Format = Literal["json", "csv", "srt", "vtt", "rttm", "audacity", "html"]
 
 
-class RecogniseRequest(Options):
-    """One utterance: audio, text, or both."""
+class UtteranceRequest(Options):
+    """One utterance of several: audio, text, or both."""
 
     audio: Base64 | None = None
     text: str | None = Field(default=None, description="What is said.")
     id: str | None = Field(default=None, max_length=200, description="Comes back in the answer.")
 
 
+class RecogniseRequest(UtteranceRequest):
+    """One utterance: audio, text, or both."""
+
+    channels: Literal["mix", "each"] = Field(
+        default="mix", description="Mix the channels, or answer for every one by itself."
+    )
+
+
 class BatchRequest(Options):
     """Several utterances."""
 
-    items: tuple[RecogniseRequest, ...] = Field(min_length=1)
+    items: tuple[UtteranceRequest, ...] = Field(min_length=1)
 
 
 class TimelineRequest(Options):

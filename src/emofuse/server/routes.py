@@ -25,6 +25,7 @@ from emofuse.server.messages import (
     Models,
     RecogniseRequest,
     TimelineRequest,
+    UtteranceRequest,
 )
 from emofuse.server.problems import Problem
 from emofuse.server.service import Asked, Service
@@ -65,7 +66,7 @@ def _add_work(router: APIRouter, work: _Work) -> None:
     )
     many = body_of(
         BatchRequest,
-        form_of(RecogniseRequest, files=items, needs_file=True, texts=("text", "id")),
+        form_of(UtteranceRequest, files=items, needs_file=True, texts=("text", "id")),
         {"two": {"items": [{"audio": tone(), "id": "one"}, {"audio": tone(), "id": "two"}]}},
     )
     many["requestBody"]["content"]["application/json"]["schema"] = _batch_schema(items)
@@ -78,7 +79,7 @@ def _add_work(router: APIRouter, work: _Work) -> None:
         "/v1/recognize",
         work.recognise,
         methods=["POST"],
-        response_model=Recognition,
+        response_model=Recognition | BatchAnswer,
         responses={200: _example(ANSWER), **errors_of(*COMMON, *BODIES)},
         openapi_extra=one,
         summary="Recognise one utterance.",
@@ -176,15 +177,23 @@ class _Work:
     async def recognise(self, request: Request) -> Response:
         """Say which emotion one utterance has, from its audio, its words, or both.
 
-        The channels of the audio are mixed. A form takes one part `file`.
+        A form takes one part `file`. The channels of the audio are mixed; with `channels` "each"
+        the answer holds one answer a channel, as that of a batch does.
         """
         with self.service.queue.hold():
             async with self._visit(request, self.service.options.time_limit) as visit:
                 body = await visit.body(1)
-                asked = await visit.aside(lambda: self._one(body))
+                asked, each = await visit.aside(lambda: self._one(body))
+                if each:
+                    return await self._channels(asked, visit)
                 answer = await self.service.recognise(asked, visit.until, "/v1/recognize")
                 visit.facts["audio_seconds"] = answer.seconds
         return _json(answer)
+
+    async def _channels(self, asked: Asked, visit: _Reading) -> Response:
+        answers = await self.service.recognise_channels(asked, visit.until, "/v1/recognize")
+        visit.facts |= {"items": len(answers), "audio_seconds": answers[0].seconds}
+        return _json(BatchAnswer(answers=tuple(answers)))
 
     async def recognise_all(self, request: Request) -> Response:
         """Say which emotion each of several utterances has.
@@ -232,16 +241,19 @@ class _Work:
         finally:
             self.service.held.give(reading.held)
 
-    def _one(self, body: Body) -> Asked:
+    def _one(self, body: Body) -> tuple[Asked, bool]:
+        """What is asked, and whether about each channel."""
         if body.form is None:
-            return self._asked(parse_json(RecogniseRequest, body.json or b""))
+            found = parse_json(RecogniseRequest, body.json or b"")
+            return self._asked(found), found.channels == "each"
         form = body.form
-        form.known("text", "id")
+        form.known("text", "id", "channels")
         if len(form.files) > 1:
             raise Problem("bad_options", f"there are {len(form.files)} files; give one")
         audio = form.files[0] if form.files else None
-        said = _checked(RecogniseRequest, {"text": form.one("text"), "id": form.one("id")})
-        return Asked(audio, said.text, said.id)
+        fields = {"text": form.one("text"), "id": form.one("id")}
+        said = _checked(RecogniseRequest, fields | {"channels": form.one("channels") or "mix"})
+        return Asked(audio, said.text, said.id), said.channels == "each"
 
     def _many(self, body: Body) -> list[Asked]:
         most = self.service.options.max_items
@@ -256,7 +268,7 @@ class _Work:
             raise Problem("bad_options", "there is no part 'file'; give one or more")
         texts, names = (_beside(form, name) for name in ("text", "id"))
         return [
-            Asked(audio, text, _checked(RecogniseRequest, {"id": name}).id)
+            Asked(audio, text, _checked(UtteranceRequest, {"id": name}).id)
             for audio, text, name in zip(form.files, texts, names, strict=True)
         ]
 
@@ -275,7 +287,7 @@ class _Work:
             found = _checked(TimelineRequest, {"audio": "", "settings": settings, **given})
         return Asked(audio, None, found.id), found.format, found.settings
 
-    def _asked(self, given: RecogniseRequest) -> Asked:
+    def _asked(self, given: UtteranceRequest) -> Asked:
         limit = self.service.options.max_bytes
         audio = None if given.audio is None else audio_of(given.audio, limit)
         return Asked(audio, given.text, given.id)
@@ -342,7 +354,7 @@ def _kinds() -> list[str]:
 
 
 def _batch_schema(most: int) -> dict[str, Any]:
-    one = RecogniseRequest.model_json_schema()
+    one = UtteranceRequest.model_json_schema()
     items = {"type": "array", "minItems": 1, "maxItems": most, "items": one}
     return {
         "type": "object",

@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from emofuse import __version__
 from emofuse.errors import EmofuseError, MediaError, OptionError, nearest_hint
+from emofuse.media.video import has_sound_track
 from emofuse.progress import ProgressEvent
 from emofuse.recognition.loading import licence_line, model_line
 from emofuse.recognition.query import Query, Sound
@@ -27,14 +28,20 @@ from emofuse.server.logs import event
 from emofuse.server.messages import TIMELINE_KEYS, Limits, ModelCard, Models
 from emofuse.server.options import ServerOptions
 from emofuse.server.problems import Problem
-from emofuse.server.sound import MOST_CHANNELS, decode, read_header
+from emofuse.server.sound import (
+    MOST_CHANNELS,
+    MOST_SPEAKERS,
+    decode,
+    decode_each,
+    read_header,
+    shows_something,
+)
 from emofuse.server.watch import Watch
 
 __all__ = ["Asked", "Service"]
 
 STREAM_DELAY = 0.5  # seconds that a window of a stream may wait for others
 TIMELINE_DELAY = 30.0  # the same in a recording: batches are full
-MOST_SPEAKERS = 8  # channels that a timeline hears each by itself
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,36 @@ class Service:
         """
         loaded = await self._read(asked, until)
         self.watch.heard(route, loaded.seconds or 0.0)
+        return await self._answered(loaded, who)
+
+    async def recognise_channels(self, asked: Asked, until: float, route: str) -> list[Recognition]:
+        """Answer for each channel of one utterance by itself; see `recognise`.
+
+        Raises:
+            Problem: there is no answer for one of them.
+        """
+        text = self._text(asked)
+        if asked.audio is None:
+            raise Problem("bad_options", "channels 'each' needs audio; give a file")
+        loop = asyncio.get_running_loop()
+        rate, limit = self.recognizer.sample_rate, self.options.max_seconds
+        sounds = await loop.run_in_executor(
+            self.decoders, decode_each, asked.audio, rate, limit, until
+        )
+        name, several = asked.id or "utterance", len(sounds) > 1
+        every = [
+            self._loaded(Query(f"{name}#{n}" if several else name, sound, text=text), sound)
+            for n, sound in enumerate(sounds)
+        ]
+        if several:
+            for number, one in enumerate(every):
+                one.query = replace(one.query, channel=number)
+        self.watch.heard(route, sum(one.seconds or 0.0 for one in every))
+        with self.queue.hold(len(every) - 1):
+            who = object()
+            return list(await asyncio.gather(*(self._answered(one, who) for one in every)))
+
+    async def _answered(self, loaded: Loaded, who: object) -> Recognition:
         self._submitted += 1
         try:
             answer = await asyncio.wrap_future(self.batcher.submit(loaded, who))
@@ -238,12 +275,7 @@ class Service:
         return Loaded(query, seconds, waveform=samples, silent=not np.any(samples))
 
     async def _read(self, asked: Asked, until: float) -> Loaded:
-        text = asked.text if asked.text is not None and asked.text.strip() else None
-        if text is not None and len(text) > self.options.max_text:
-            raise Problem(
-                "too_long",
-                f"the text has {len(text)} characters; at most {self.options.max_text} are taken",
-            )
+        text = self._text(asked)
         name = asked.id or "utterance"
         if asked.audio is None:
             if text is None:
@@ -251,8 +283,35 @@ class Service:
             return Loaded(Query(name, text=text))
         loop = asyncio.get_running_loop()
         rate, limit = self.recognizer.sample_rate, self.options.max_seconds
+        if "video" in self.recognizer.modalities and await loop.run_in_executor(
+            self.decoders, shows_something, asked.audio, limit
+        ):
+            query = Query(name, asked.audio, end=limit, text=text, video=asked.audio)
+            return await loop.run_in_executor(self.decoders, self._watched, query, until)
         sound = await loop.run_in_executor(self.decoders, decode, asked.audio, rate, limit, until)
         return self._loaded(Query(name, sound, text=text), sound)
+
+    def _watched(self, query: Query, until: float) -> Loaded:
+        """Read a video's sound where it has any; the encoder reads its picture."""
+        data = query.video
+        if not isinstance(data, bytes) or not has_sound_track(data):
+            return Loaded(replace(query, audio=None))
+        rate, limit = self.recognizer.sample_rate, self.options.max_seconds
+        return self._loaded(query, decode(data, rate, limit, until))
+
+    def _text(self, asked: Asked) -> str | None:
+        """What is said, if anything.
+
+        Raises:
+            Problem: too much.
+        """
+        text = asked.text if asked.text is not None and asked.text.strip() else None
+        if text is not None and len(text) > self.options.max_text:
+            raise Problem(
+                "too_long",
+                f"the text has {len(text)} characters; at most {self.options.max_text} are taken",
+            )
+        return text
 
     def _timeline(self, asked: Asked, options: TimelineOptions, form: str, until: float) -> str:
         limit = self.options.timeline_seconds
