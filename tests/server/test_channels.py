@@ -73,7 +73,7 @@ def test_the_picture_of_a_video_counts_where_the_model_sees(serve, tmp_path):
     film, mute = tmp_path / "film.mp4", tmp_path / "mute.mkv"
     write_clip(film, frames=20)
     write_clip(mute, frames=20, sound=False)
-    with serve(seeing, max_seconds=2) as (_, address):
+    with serve(seeing, max_seconds=1.5) as (_, address):
         for path, modalities in ((film, ["audio", "video"]), (mute, ["video"])):
             expected = seeing.recognise(video=path)
             found = post(f"{address}/v1/recognize", files={"file": ("a", path.read_bytes())}).json()
@@ -82,6 +82,6 @@ def test_the_picture_of_a_video_counts_where_the_model_sees(serve, tmp_path):
         form = {"file": ("a", b"#EXTM3U\n/etc/passwd")}
         assert code_of(post(f"{address}/v1/recognize", files=form)) == "bad_audio"
         long = tmp_path / "long.mp4"
-        write_clip(long, frames=50)
+        write_clip(long, frames=38)
         refused = post(f"{address}/v1/recognize", files={"file": ("a", long.read_bytes())})
         assert code_of(refused) == "too_long"
