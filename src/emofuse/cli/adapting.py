@@ -114,7 +114,7 @@ def _folder(query: Query) -> str | None:
     from emofuse.recognition.query import path_id
 
     place = query.audio if isinstance(query.audio, Path) else query.video
-    return None if place is None else path_id(place.parent)
+    return path_id(place.parent) if isinstance(place, Path) else None
 
 
 def known_voice(
