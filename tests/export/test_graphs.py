@@ -19,6 +19,7 @@ from emofuse.models.bundle_config import OnnxCheck, OnnxNote
 from emofuse.models.contract import ModelSpec
 from emofuse.recognition.exporting.graphs import encoder_graph, fusion_graph
 from emofuse.recognition.exporting.shrink import shrink
+from emofuse.recognition.exporting.trace import trace
 from emofuse.recognition.onnx_fusion import OnnxFusion
 from emofuse.recognition.torch_fusion import TorchFusion
 
@@ -108,6 +109,7 @@ SLOW = (
     "four-m-ser",
     "memocmt",
     "copenhagen",
+    "vga-fusion",
 )
 
 
@@ -152,8 +154,13 @@ def test_models(name: str, frames: tuple[str, ...]) -> None:
             np.testing.assert_allclose(weights, one.weights[modality], atol=1e-5)
 
 
-@pytest.mark.slow
-def test_a_model_of_one_batch_size_is_refused() -> None:
-    model = build_model("vga-fusion", {}, ModelSpec(DIMS, 4), seed=1)
-    with pytest.raises(WorkError, match="'vga-fusion' cannot be exported: .* one batch alone"):
-        fusion_graph(model, (), "vga-fusion")
+class _Counting(torch.nn.Module):
+    """Makes a number of the batch's size, which a graph then has for good."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return values * torch.ones(len(values), 1)
+
+
+def test_a_network_of_one_batch_size_is_refused() -> None:
+    with pytest.raises(WorkError, match="it cannot be exported: its graph takes x of one batch"):
+        trace(_Counting(), {"x": torch.randn(3, 4)}, ["y"], {"x": {0: "batch"}}, "it")

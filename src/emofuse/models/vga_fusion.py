@@ -205,8 +205,8 @@ class VGAFusion(FusionModel):
         return found
 
     def _projected(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        few = len(next(iter(vectors.values()))) < 2
-        if few and self.reading.published and self.training and len(self.projectors):
+        norms = self.reading.published and self.training and len(self.projectors)
+        if norms and len(next(iter(vectors.values()))) < 2:  # asked last: a graph has no number
             raise FeatureError(
                 "the published vga-fusion cannot learn from a batch of one item (batch norm); "
                 "set trainer.drop_last=true"

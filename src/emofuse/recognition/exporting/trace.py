@@ -105,7 +105,8 @@ def _check_free(model: Any, free: Mapping[str, Mapping[int, str]], what: str) ->
         ]
         if fixed:
             raise WorkError(
-                f"{what} cannot be exported: its graph takes {value.name} of one {fixed[0]} alone"
+                f"{what} cannot be exported: its graph takes {value.name} of one {fixed[0]} alone "
+                "(somewhere that size is made a number); it answers in PyTorch, from the run itself"
             )
 
 
