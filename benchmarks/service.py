@@ -1,11 +1,13 @@
 """The service under load, on loopback alone: against a plain handler, full queues, ten thousand.
 
-    OMP_NUM_THREADS=1 python benchmarks/service.py RUN CLIPS
+    python benchmarks/service.py RUN CLIPS
 
 ``RUN`` is a run or a bundle, ``CLIPS`` a folder of WAV files. The plain handler is what one writes
-first: FastAPI, the file of the request, the same recogniser, one request at a time. Both run in a
-process of their own and take turns; clients are coroutines of this process that each send the next
-request when the last is answered. Processor time is that of the server's process.
+first: FastAPI, the file of the request, the same recogniser, one request at a time; once with one
+thread for the model, once with the libraries' defaults. ``--fast`` names what else is served: a run
+or a bundle, or ``auto``, the same with ``--precision auto``. All run in processes of their own and
+take turns; clients are coroutines of this process that each send the next request when the last is
+answered. Processor time is that of the server's process.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,10 +75,16 @@ def plain(run: str, device: str) -> None:
 
 
 @contextmanager
-def started(command: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Start a server; give process and port."""
+def started(command: Sequence[str], threads: int | None = None) -> Iterator[tuple[int, int]]:
+    """Start a server, its model on so many threads or on as many as it likes; give process, port."""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    env |= {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     process = subprocess.Popen(
-        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=env,
     )
     assert process.stdout is not None
     try:
@@ -147,27 +155,42 @@ def memory_of(pid: int) -> float:
 
 
 def compare(options: argparse.Namespace, clips: Sequence[bytes]) -> None:
-    """Throughput and latency of both at every level; the ways take turns."""
+    """Throughput and latency of all ways at every level; the ways take turns."""
     naive = [__file__, options.run, str(options.clips), "--plain", "--device", options.device]
-    ours = ["-m", "emofuse", "serve", options.run, "--port", "0", "--device", options.device]
-    ours += options.set
     requests = [request_of(clips[n % len(clips)]) for n in range(options.requests)]
     found: dict[tuple[str, int], list[Load]] = {}
-    with started(naive) as (slow, slow_port), started(ours) as (fast, fast_port):
-        for pid, port in ((slow, slow_port), (fast, fast_port)):
-            press(pid, port, 4, requests[:32])
+    with ExitStack() as stack:
+        ways = {
+            "plain, 1 thread": stack.enter_context(started(naive, 1)),
+            "plain": stack.enter_context(started(naive)),
+            "emofuse": stack.enter_context(started(serving(options, options.run))),
+        }
+        if options.fast == "auto":
+            quick = [*serving(options, options.run), "--precision", "auto"]
+            ways["emofuse, fast"] = stack.enter_context(started(quick))
+        elif options.fast is not None:
+            ways["emofuse, fast"] = stack.enter_context(started(serving(options, options.fast)))
+        for pid, port in ways.values():
+            press(pid, port, 8, requests[:32])
         for _ in range(options.rounds):
             for clients in LEVELS:
                 some = requests if clients > 1 else requests[: len(requests) // 4]
-                for way, pid, port in (("plain", slow, slow_port), ("emofuse", fast, fast_port)):
+                for way, (pid, port) in ways.items():
                     found.setdefault((way, clients), []).append(press(pid, port, clients, some))
-    print("clients way       requests/s      p50 ms   p95 ms   processor ms   statuses")
+    print("clients way              requests/s   p50 ms   p95 ms   processor ms   statuses")
     for clients in LEVELS:
-        for way in ("plain", "emofuse"):
+        for way in ways:
             tell(way, clients, found[way, clients])
-        pairs = list(zip(found["emofuse", clients], found["plain", clients], strict=True))
-        ratios = [ours.rate / other.rate for ours, other in pairs]
-        print(f"{clients:7d} throughput, times plain: {[round(one, 2) for one in ratios]}")
+        for way in list(ways)[2:]:
+            for other in list(ways)[:2]:
+                pairs = zip(found[way, clients], found[other, clients], strict=True)
+                ratios = [round(one.rate / two.rate, 2) for one, two in pairs]
+                print(f"{clients:7d} {way}: throughput, times {other!r}: {ratios}")
+
+
+def serving(options: argparse.Namespace, run: str) -> list[str]:
+    ours = ["-m", "emofuse", "serve", run, "--port", "0", "--device", options.device]
+    return [*ours, *options.set]
 
 
 def tell(way: str, clients: int, loads: Sequence[Load]) -> None:
@@ -177,17 +200,15 @@ def tell(way: str, clients: int, loads: Sequence[Load]) -> None:
     statuses: Counter[int] = sum((one.statuses for one in loads), Counter())
     each = middle(1000 * one.processor / len(one.latencies) for one in loads)
     print(
-        f"{clients:7d} {way:9s} {middle(one.rate for one in loads):10.1f} "
-        f"{middle(1000 * one.quantile(0.5) for one in loads):11.1f} "
+        f"{clients:7d} {way:16s} {middle(one.rate for one in loads):10.1f} "
+        f"{middle(1000 * one.quantile(0.5) for one in loads):8.1f} "
         f"{middle(1000 * one.quantile(0.95) for one in loads):8.1f} {each:14.1f}   {dict(statuses)}"
     )
 
 
 def endure(options: argparse.Namespace, clips: Sequence[bytes]) -> None:
     """Memory over many requests, and what a crowd beyond the queue gets."""
-    ours = ["-m", "emofuse", "serve", options.run, "--port", "0", "--device", options.device]
-    ours += options.set
-    with started(ours) as (pid, port):
+    with started(serving(options, options.run)) as (pid, port):
         step = max(options.endure // 10, 1)
         requests = [request_of(clips[n % len(clips)]) for n in range(step)]
         statuses: Counter[int] = Counter()
@@ -205,6 +226,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", nargs="?", help="A run or a bundle; trained on EmoDB unless told.")
     parser.add_argument("clips", nargs="?", type=Path, help="A folder of WAV files; EmoDB's.")
+    parser.add_argument("--fast", help="What else is served: a run, a bundle, or auto.")
     parser.add_argument("--plain", action="store_true", help="Be the plain handler.")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--requests", type=int, default=200)

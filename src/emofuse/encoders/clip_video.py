@@ -12,7 +12,7 @@ import torch
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.crop import make_crop
 from emofuse.encoders.hf_folder import ModelFolder, find_folder, read_model
-from emofuse.encoders.pooling import pool, pooled_dim, thin
+from emofuse.encoders.pooling import pooled_dim, reduced
 from emofuse.encoders.precision import resolve_precision
 from emofuse.encoders.provenance import look_up
 from emofuse.encoders.settings import refuse_options, require_video
@@ -171,9 +171,7 @@ class ClipVideo(Encoder):
         owners.clear()
 
     def _finish(self, frames: FloatArray) -> FloatArray:
-        if self.spec.granularity == "pooled":
-            return pool(frames, self.spec.pooling)
-        return thin(frames, self.spec.stride)
+        return reduced(frames, self.spec)
 
     def _load(self) -> Any:
         if self._model is None:

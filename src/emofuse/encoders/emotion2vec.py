@@ -18,7 +18,7 @@ import numpy as np
 from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.emotion2vec_folder import open_folder, read_model
-from emofuse.encoders.pooling import pool, pooled_dim, thin
+from emofuse.encoders.pooling import pooled_dim, reduced
 from emofuse.encoders.provenance import look_up
 from emofuse.encoders.settings import refuse_options, require_waveform
 from emofuse.errors import EncoderError, OptionError, shorten
@@ -72,9 +72,7 @@ class Emotion2Vec(Encoder):
         if self._model is None:
             self._model = read_model(self.folder, self._device)
         found = [self._frames(item.id, wave) for item, wave in zip(items, waves, strict=True)]
-        if self.spec.granularity == "frames":
-            return [thin(frames, self.spec.stride) for frames in found]
-        return [pool(frames, self.spec.pooling) for frames in found]
+        return [reduced(frames, self.spec) for frames in found]
 
     def _frames(self, name: str, wave: FloatArray) -> FloatArray:
         if len(wave) < SHORTEST:

@@ -20,7 +20,7 @@ from emofuse.encoders.batching import make_batches
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.hf_folder import ModelFolder, find_folder
 from emofuse.encoders.hidden import choose_layer, layers_wide
-from emofuse.encoders.pooling import pool, pooled_dim, thin
+from emofuse.encoders.pooling import pooled_dim, reduced
 from emofuse.encoders.precision import resolve_precision
 from emofuse.encoders.settings import heard_waveform, refuse_options
 from emofuse.encoders.workers import parallel_map
@@ -124,9 +124,7 @@ class HFSpeech(Encoder):
         for owner, frames in zip(owners, found, strict=True):
             joined[owner].append(frames)
         whole = [frames[0] if len(frames) == 1 else np.concatenate(frames) for frames in joined]
-        if self.spec.granularity == "frames":
-            return [thin(frames, self.spec.stride) for frames in whole]
-        return [pool(frames, self.spec.pooling) for frames in whole]
+        return [reduced(frames, self.spec) for frames in whole]
 
     def _run(self, model: SpeechModel, parts: Sequence[FloatArray]) -> list[FloatArray]:
         budget = CPU_FRAMES if torch.device(self._device).type == "cpu" else GPU_FRAMES

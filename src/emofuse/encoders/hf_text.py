@@ -19,9 +19,9 @@ from emofuse.encoders.batching import make_batches
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item
 from emofuse.encoders.hf_folder import ModelFolder, find_folder, quiet_transformers, read_model
 from emofuse.encoders.hidden import choose_layer
-from emofuse.encoders.pooling import pool, pooled_dim
+from emofuse.encoders.pooling import pooled_dim, reduced
 from emofuse.encoders.precision import resolve_precision
-from emofuse.encoders.settings import refuse_options, require_text
+from emofuse.encoders.settings import CutTexts, refuse_options, require_text
 from emofuse.errors import EncoderError, OptionError
 
 __all__ = ["HFText", "Token"]
@@ -73,7 +73,7 @@ class HFText(Encoder):
             raise OptionError(f"{spec.name}: a text encoder takes one layer, last or mean")
         self._wanted, self._layers = wanted, count
         self.dim = pooled_dim(spec.pooling, width) if spec.granularity == "pooled" else width
-        self._cut: list[str] = []
+        self._cut = CutTexts()
         self._model: Any = None
         self._tokenizer: Any = None
         self.longest = 0
@@ -90,16 +90,11 @@ class HFText(Encoder):
                 states = self.states([tokens[place] for place in batch])
                 for place, state in zip(batch, states, strict=True):
                     found[place] = state.cpu().numpy()
-        if self.spec.granularity == "frames":
-            return found
-        return [pool(frames, self.spec.pooling) for frames in found]
+        return [reduced(frames, self.spec) for frames in found]
 
     def take_warnings(self) -> tuple[str, ...]:
         """Say which texts were cut at the model's length since the last call."""
-        cut, self._cut = self._cut, []
-        if not cut:
-            return ()
-        return (f"{len(cut)} texts were cut at {self.longest} tokens, {cut[0]!r} among them",)
+        return self._cut.take(self.longest)
 
     def tokens(self, item: Item) -> list[int]:
         """Give the numbers of a text's tokens, the special ones among them (after `open`).
@@ -113,7 +108,7 @@ class HFText(Encoder):
             if not ids:
                 raise EncoderError(f"{item.id}: the tokenizer finds no token in the text")
             return ids
-        self._cut.append(item.id)
+        self._cut.note(item.id)
         cut: list[int] = self._tokenizer(
             text, truncation=True, max_length=self.longest, verbose=False
         )["input_ids"]
@@ -176,7 +171,7 @@ class HFText(Encoder):
                 verbose=False,
             )["offset_mapping"]
         pieces = self._tokenizer.convert_ids_to_tokens(ids)
-        self._cut.clear()
+        self._cut.take(self.longest)
         return [
             Token(
                 str(piece),

@@ -11,21 +11,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import FloatArray
 from emofuse.encoders.hf_folder import ModelFolder, read_model
 from emofuse.encoders.hf_frontend import ConvFrontEnd
 from emofuse.encoders.hf_positions import quicken
 from emofuse.encoders.hidden import LayerTap, Wanted
+from emofuse.encoders.waveforms import LONGEST_SECONDS, parts_of
 
 __all__ = ["WaveformModel", "fold_weight_norm"]
-
-LONGEST_SECONDS = 60
 
 
 class _Padding(threading.local):
@@ -93,13 +90,9 @@ class WaveformModel:
 
     def prepare(self, waveform: FloatArray) -> list[FloatArray]:
         """Normalise a clip as its preprocessor does and cut it; one too short gets zeros."""
-        wave = waveform
-        if self._normalise:
-            wave = (wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)
-        if len(wave) < self._shortest:
-            wave = np.pad(wave, (0, self._shortest - len(wave)))
-        parts = split_evenly(len(wave), self.longest)
-        return [np.ascontiguousarray(wave[a:b], dtype=np.float32) for a, b in parts]
+        return parts_of(
+            waveform, normalise=self._normalise, shortest=self._shortest, longest=self.longest
+        )
 
     def forward(self, parts: Sequence[FloatArray]) -> list[Tensor]:
         """Encode clips together into ``(frames, dim)`` float32 each."""

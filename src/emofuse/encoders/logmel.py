@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
-from emofuse.encoders.pooling import pool, pooled_dim, thin
+from emofuse.encoders.pooling import pooled_dim, reduced
 from emofuse.encoders.settings import refuse_options, require_waveform
 from emofuse.encoders.workers import thread_map
 from emofuse.media.audio import SAMPLE_RATE
@@ -136,6 +136,4 @@ class LogMel(Encoder):
         for start in range(0, len(framed), CHUNK):
             chunk = framed[start : start + CHUNK]
             values[start : start + CHUNK] = log_mel(chunk, self._window, self._filters)
-        if self.spec.granularity == "frames":
-            return thin(values, self.spec.stride)
-        return pool(values, self.spec.pooling)
+        return reduced(values, self.spec)

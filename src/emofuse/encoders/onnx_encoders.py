@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emofuse.encoders.batching import split_evenly
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
 from emofuse.encoders.onnx_graph import Graph, OnnxEncoderNote
-from emofuse.encoders.pooling import pool, thin
-from emofuse.encoders.settings import heard_waveform, require_text
+from emofuse.encoders.pooling import reduced
+from emofuse.encoders.settings import CutTexts, heard_waveform, require_text
+from emofuse.encoders.waveforms import parts_of
 from emofuse.encoders.whisper_mel import WhisperMel
 from emofuse.errors import BundleError, EncoderError
 
-__all__ = ["OnnxEncoder", "OnnxSpeech", "OnnxText", "normalised"]
+__all__ = ["OnnxEncoder", "OnnxSpeech", "OnnxText"]
 
 STATES = "states"
 
@@ -57,14 +57,7 @@ class OnnxEncoder(Encoder):
 
     def encode(self, items: Sequence[Item]) -> list[FloatArray]:
         """Give one ``(frames, dim)`` or ``(1, dim)`` array an item (see `Encoder.encode`)."""
-        found: list[FloatArray] = []
-        for item in items:
-            frames = self._frames(item)
-            if self.spec.granularity == "frames":
-                found.append(thin(frames, self.spec.stride))
-            else:
-                found.append(pool(frames, self.spec.pooling))
-        return found
+        return [reduced(self._frames(item), self.spec) for item in items]
 
     def _states(self, **inputs: NDArray[Any]) -> FloatArray:
         """Run the graph for one item."""
@@ -91,24 +84,21 @@ class OnnxSpeech(OnnxEncoder):
         self._mel = WhisperMel(note.sample_rate, note.hop, note.n_fft, note.bands)
 
     def _frames(self, item: Item) -> FloatArray:
-        wave = heard_waveform(item, self.spec, self.sample_rate)
-        if self.note.kind == "waveform":
-            wave = normalised(wave) if self.note.normalise else wave
-            wave = np.pad(wave, (0, max(0, self.note.shortest - len(wave))))
-        parts = split_evenly(len(wave), self.note.longest)
-        states = [self._part(wave[start:end]) for start, end in parts]
+        note = self.note
+        parts = parts_of(
+            heard_waveform(item, self.spec, self.sample_rate),
+            normalise=note.kind == "waveform" and note.normalise,
+            shortest=note.shortest,
+            longest=note.longest,
+        )
+        states = [self._part(part) for part in parts]
         return states[0] if len(states) == 1 else np.concatenate(states)
 
     def _part(self, wave: FloatArray) -> FloatArray:
         if self.note.kind == "whisper":
             mels = np.ascontiguousarray(self._mel(wave).T)
             return self._states(mels=mels[None])
-        return self._states(waveforms=np.ascontiguousarray(wave, np.float32)[None])
-
-
-def normalised(wave: FloatArray) -> FloatArray:
-    """Bring ``(samples,)`` to mean 0 and variance 1, as the preprocessor of wav2vec 2.0 does."""
-    return np.asarray((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7), np.float32)
+        return self._states(waveforms=wave[None])
 
 
 class OnnxText(OnnxEncoder):
@@ -131,14 +121,11 @@ class OnnxText(OnnxEncoder):
     ) -> None:
         super().__init__(description, spec, note, graph)
         self._whole, self._short = _read_tokenizers(tokenizer, note.longest)
-        self._cut: list[str] = []
+        self._cut = CutTexts()
 
     def take_warnings(self) -> tuple[str, ...]:
         """Say which texts were cut at the model's length since the last call."""
-        cut, self._cut = self._cut, []
-        if not cut:
-            return ()
-        return (f"{len(cut)} texts were cut at {self.note.longest} tokens, {cut[0]!r} among them",)
+        return self._cut.take(self.note.longest)
 
     def tokens(self, item: Item) -> list[int]:
         """Give the numbers of a text's tokens, the special ones among them.
@@ -151,7 +138,7 @@ class OnnxText(OnnxEncoder):
         if not ids:
             raise EncoderError(f"{item.id}: the tokenizer finds no token in the text")
         if len(ids) > self.note.longest:
-            self._cut.append(item.id)
+            self._cut.note(item.id)
             ids = self._short.encode(text).ids
         return ids
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from emofuse.encoders.contract import FloatArray
+from emofuse.encoders.contract import EncoderSpec, FloatArray
 from emofuse.errors import OptionError
 
-__all__ = ["pool", "pooled_dim", "thin"]
+__all__ = ["pool", "pooled_dim", "reduced", "thin"]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -96,3 +96,10 @@ def pool(frames: FloatArray, how: str) -> FloatArray:
         OptionError: an unknown way of pooling.
     """
     return _entry(how)[1](frames)[None, :]
+
+
+def reduced(frames: FloatArray, spec: EncoderSpec) -> FloatArray:
+    """Reduce ``(frames, dim)`` as a spec says: thinned out, or pooled into one."""
+    if spec.granularity == "frames":
+        return thin(frames, spec.stride)
+    return pool(frames, spec.pooling)

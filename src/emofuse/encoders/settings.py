@@ -12,6 +12,7 @@ from emofuse.media.conditioning import condition
 from emofuse.media.text import strip_annotations
 
 __all__ = [
+    "CutTexts",
     "heard_waveform",
     "refuse_options",
     "require_path",
@@ -126,3 +127,21 @@ def require_path(item: Item) -> Path:
     if isinstance(found, bytes):
         raise EncoderError(f"{shorten(item.id)} is a video, not an array file")
     return found
+
+
+class CutTexts:
+    """Remembers which texts were cut at a model's length, until somebody asks."""
+
+    def __init__(self) -> None:
+        self._ids: list[str] = []
+
+    def note(self, name: str) -> None:
+        """One more."""
+        self._ids.append(name)
+
+    def take(self, longest: int) -> tuple[str, ...]:
+        """Say which since the last call, in one line; nothing where there are none."""
+        cut, self._ids = self._ids, []
+        if not cut:
+            return ()
+        return (f"{len(cut)} texts were cut at {longest} tokens, {cut[0]!r} among them",)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from emofuse.encoders.contract import Encoder, EncoderSpec, FloatArray, Item, Provenance
-from emofuse.encoders.pooling import pool, pooled_dim, thin
+from emofuse.encoders.pooling import pooled_dim, reduced
 from emofuse.encoders.settings import refuse_options, require_waveform
 from emofuse.encoders.vggish_frontend import HOP, RATE, patches
 from emofuse.encoders.vggish_network import (
@@ -84,9 +84,7 @@ class _Windowed(Encoder):
         self.frame_rate = None if pooled else PATCH_RATE / spec.stride
 
     def _finish(self, frames: FloatArray) -> FloatArray:
-        if self.spec.granularity == "frames":
-            return thin(frames, self.spec.stride)
-        return pool(frames, self.spec.pooling)
+        return reduced(frames, self.spec)
 
 
 class VGGish(_Windowed):

@@ -15,7 +15,9 @@ from emofuse.encoders.hf_folder import read_model
 from emofuse.encoders.hf_text import HFText
 from emofuse.encoders.hf_whisper import WhisperModel, read_spectrum
 from emofuse.encoders.hidden import LayerTap, Wanted
+from emofuse.encoders.onnx_encoders import STATES
 from emofuse.encoders.onnx_graph import OnnxEncoderNote
+from emofuse.encoders.waveforms import LONGEST_SECONDS
 from emofuse.errors import WorkError
 from emofuse.manifest import Modality
 from emofuse.models.contract import Batch, FusionModel, Sequences
@@ -25,8 +27,6 @@ __all__ = ["EncoderGraph", "FusionGraph", "encoder_graph", "fusion_graph"]
 
 FORMULAS = ("acoustic", "egemaps", "logmel", "ngrams", "prosody")
 """Encoders that compute without PyTorch, beside the graphs."""
-STATES = ("states",)
-LONGEST_SECONDS = 60  # of a waveform in one pass, as in PyTorch
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _whisper(encoder: HFSpeech, file: str, name: str) -> EncoderGraph:
     graph = trace(
         _Whisper(model),
         {"mels": torch.zeros(2, mel.bands, 100)},
-        STATES,
+        (STATES,),
         {"mels": {0: "batch", 2: "time"}},
         name,
     )
@@ -141,7 +141,7 @@ def _waveform(encoder: HFSpeech, file: str, name: str) -> EncoderGraph:
     graph = trace(
         _Waveform(model, encoder.wanted),
         {"waveforms": torch.randn(2, rate)},
-        STATES,
+        (STATES,),
         {"waveforms": {0: "batch", 1: "samples"}},
         name,
     )
@@ -173,7 +173,7 @@ def _text(encoder: HFText, file: str, name: str) -> EncoderGraph:
     graph = trace(
         _Text(encoder),
         {"tokens": torch.tensor([ids, ids[::-1]])},
-        STATES,
+        (STATES,),
         {"tokens": {0: "batch", 1: "length"}},
         name,
     )
