@@ -32,6 +32,7 @@ from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 LEVELS = (1, 8, 32)
+PLAIN = ("plain, 1 thread", "plain")
 
 
 @dataclass
@@ -156,20 +157,10 @@ def memory_of(pid: int) -> float:
 
 def compare(options: argparse.Namespace, clips: Sequence[bytes]) -> None:
     """Throughput and latency of all ways at every level; the ways take turns."""
-    naive = [__file__, options.run, str(options.clips), "--plain", "--device", options.device]
     requests = [request_of(clips[n % len(clips)]) for n in range(options.requests)]
     found: dict[tuple[str, int], list[Load]] = {}
     with ExitStack() as stack:
-        ways = {
-            "plain, 1 thread": stack.enter_context(started(naive, 1)),
-            "plain": stack.enter_context(started(naive)),
-            "emofuse": stack.enter_context(started(serving(options, options.run))),
-        }
-        if options.fast == "auto":
-            quick = [*serving(options, options.run), "--precision", "auto"]
-            ways["emofuse, fast"] = stack.enter_context(started(quick))
-        elif options.fast is not None:
-            ways["emofuse, fast"] = stack.enter_context(started(serving(options, options.fast)))
+        ways = begun(options, stack)
         for pid, port in ways.values():
             press(pid, port, 8, requests[:32])
         for _ in range(options.rounds):
@@ -181,11 +172,27 @@ def compare(options: argparse.Namespace, clips: Sequence[bytes]) -> None:
     for clients in LEVELS:
         for way in ways:
             tell(way, clients, found[way, clients])
-        for way in list(ways)[2:]:
-            for other in list(ways)[:2]:
+        for way in [one for one in ways if one not in PLAIN]:
+            for other in PLAIN:
                 pairs = zip(found[way, clients], found[other, clients], strict=True)
                 ratios = [round(one.rate / two.rate, 2) for one, two in pairs]
                 print(f"{clients:7d} {way}: throughput, times {other!r}: {ratios}")
+
+
+def begun(options: argparse.Namespace, stack: ExitStack) -> dict[str, tuple[int, int]]:
+    """Start every way; give its process and port."""
+    naive = [__file__, options.run, str(options.clips), "--plain", "--device", options.device]
+    ours = serving(options, options.run)
+    ways = {
+        PLAIN[0]: stack.enter_context(started(naive, 1)),
+        PLAIN[1]: stack.enter_context(started(naive)),
+        "emofuse": stack.enter_context(started(ours)),
+    }
+    if options.fast is not None:
+        same = options.fast == "auto"
+        quick = [*ours, "--precision", "auto"] if same else serving(options, options.fast)
+        ways["emofuse, fast"] = stack.enter_context(started(quick))
+    return ways
 
 
 def serving(options: argparse.Namespace, run: str) -> list[str]:
