@@ -77,7 +77,7 @@ def plain(run: str, device: str) -> None:
 
 @contextmanager
 def started(command: Sequence[str], threads: int | None = None) -> Iterator[tuple[int, int]]:
-    """Start a server, its model on so many threads or on as many as it likes; give process, port."""
+    """Start a server with so many threads, or as many as it likes; give process and port."""
     env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     env |= {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     process = subprocess.Popen(

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from threading import Barrier, local
 from typing import TypeVar
 
-__all__ = ["cores", "on_cores", "parallel_map", "processors", "thread_map"]
+__all__ = ["cores", "on_cores", "parallel_map", "processors", "products_on_one_core", "thread_map"]
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -68,6 +68,19 @@ def cores() -> int:
     if told.isdigit() and int(told):
         return int(told)
     return processors()
+
+
+@contextmanager
+def products_on_one_core() -> Iterator[None]:
+    """Let NumPy's products of matrices take one core each for a while, in every thread.
+
+    OpenBLAS spreads small ones over all cores and spins until all are done, which costs more than
+    it gains where other threads compute. PyTorch and ONNX Runtime keep their own settings.
+    """
+    from threadpoolctl import ThreadpoolController
+
+    with ThreadpoolController().select(internal_api="openblas").limit(limits=1):
+        yield
 
 
 def thread_map(function: Callable[[Input], Output], inputs: Sequence[Input]) -> list[Output]:

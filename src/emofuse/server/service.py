@@ -6,12 +6,14 @@ import asyncio
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from emofuse import __version__
+from emofuse.encoders.workers import products_on_one_core
 from emofuse.errors import EmofuseError, MediaError, OptionError, nearest_hint
 from emofuse.media.video import has_sound_track
 from emofuse.progress import ProgressEvent
@@ -71,6 +73,7 @@ class Service:
     def __init__(
         self, recognizer: Recognizer, options: ServerOptions | None = None, keys: Keys | None = None
     ) -> None:
+        self._settings = ExitStack()
         self.recognizer = recognizer
         self.options = o = options or ServerOptions()
         self.keys = keys or Keys()
@@ -110,6 +113,7 @@ class Service:
         first = self._answer([self._loaded(Query("warm-up", hum, text="warm up"), hum)])[0]
         if first.error is not None:
             event("warm_up", error=first.error)
+        self._settings.enter_context(products_on_one_core())
         self.batcher.start()
 
     def stop(self) -> None:
@@ -117,6 +121,7 @@ class Service:
         self.batcher.stop()
         self.decoders.shutdown(cancel_futures=True)
         self.workers.shutdown(cancel_futures=True)
+        self._settings.close()
 
     @property
     def ready(self) -> bool:
