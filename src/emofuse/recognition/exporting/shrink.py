@@ -27,7 +27,7 @@ def shrink(model: Any, precision: Precision) -> bytes:
         precision: ``fp32``; ``fp16``: weights are kept in 16 bits and computed with in 32;
             ``int8``: products with weights are computed in 8 bits, scaled by what comes in and by
             each column of the weights (dynamic quantisation), and all other weights are kept in 16.
-            Products within attention, which have no weights, stay in fp32: they are faster so.
+            Products within attention, which have no weights, stay in fp32.
 
     Raises:
         MissingExtraError: ONNX is not installed.
@@ -57,7 +57,6 @@ def _quantised(model: Any) -> Any:
             op_types_to_quantize=list(PRODUCTS),
             per_channel=True,
             weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True},
         )
         small_model = onnx.load(small)
     del small_model.metadata_props[:]
