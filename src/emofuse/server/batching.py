@@ -107,14 +107,7 @@ class Batcher:
             asked: a query whose sound is read already.
             who: whose it is; of several askers each gets a turn. None = of its own.
         """
-        job = _Job(asked)
-        with self._change:
-            if self._stopping:
-                job.future.set_exception(WorkError("the service is being shut down"))
-            else:
-                self._waiting.put(job if who is None else who, job)
-                self._change.notify()
-        return job.future
+        return self._put([asked], who)[0]
 
     def answer(self, asked: Sequence[Loaded], who: Hashable) -> list[Recognition]:
         """Ask for several and wait for all of them; never from a lane.
@@ -122,7 +115,19 @@ class Batcher:
         Raises:
             WorkError: the batcher was stopped.
         """
-        return [one.result() for one in [self.submit(each, who) for each in asked]]
+        return [one.result() for one in self._put(asked, who)]
+
+    def _put(self, asked: Sequence[Loaded], who: Hashable) -> list[Future[Recognition]]:
+        """Let queries wait, all of them at once."""
+        jobs = [_Job(one) for one in asked]
+        with self._change:
+            for job in jobs:
+                if self._stopping:
+                    job.future.set_exception(WorkError("the service is being shut down"))
+                else:
+                    self._waiting.put(job if who is None else who, job)
+            self._change.notify_all()
+        return [job.future for job in jobs]
 
     def _run(self) -> None:
         while taken := self._take():
