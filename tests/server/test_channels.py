@@ -73,7 +73,7 @@ def test_the_picture_of_a_video_counts_where_the_model_sees(serve, tmp_path):
     film, mute = tmp_path / "film.mp4", tmp_path / "mute.mkv"
     write_clip(film, frames=20)
     write_clip(mute, frames=20, sound=False)
-    with serve(seeing, max_seconds=1.5) as (_, address):
+    with serve(seeing, max_seconds=1.5) as (service, address):
         for path, modalities in ((film, ["audio", "video"]), (mute, ["video"])):
             expected = seeing.recognise(video=path)
             found = post(f"{address}/v1/recognize", files={"file": ("a", path.read_bytes())}).json()
@@ -85,3 +85,14 @@ def test_the_picture_of_a_video_counts_where_the_model_sees(serve, tmp_path):
         write_clip(long, frames=38)
         refused = post(f"{address}/v1/recognize", files={"file": ("a", long.read_bytes())})
         assert code_of(refused) == "too_long"
+        draw = np.random.default_rng(5)
+        for number in range(40):  # torn and damaged films: an answer or a reason, never a 5xx
+            data = bytearray(film.read_bytes())
+            for place in draw.integers(0, len(data), 1 + 10 * number):
+                data[place] = draw.integers(0, 256)
+            data = data[: draw.integers(1, len(data))] if number % 3 else data
+            form = {"file": ("a", bytes(data))}
+            answer = post(f"{address}/v1/recognize", files=form, timeout=60)
+            assert answer.status_code in {200, 413, 422}, answer.text
+            assert str(tmp_path) not in answer.text
+        assert service.queue.taken == service.held.taken == 0

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from emofuse.recognition.recognizer import Recognizer
+
 UPLOADS = 200
 CALM = (200, 400, 408, 413, 415, 422)
 
@@ -90,17 +92,19 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 (links that may be gone)
 
 
-def test_two_hundred_malformed_uploads(serve, as_wav, clip, monkeypatch, tmp_path):
+def test_two_hundred_malformed_uploads(serve, bundle, as_wav, clip, monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     uploads = hostile(as_wav, clip)
     assert len(uploads) == UPLOADS
-    with serve(time_limit=30, max_seconds=60, timeline_seconds=60) as (service, address):
+    model = Recognizer.load(bundle, lanes=2)
+    with serve(model, time_limit=30, max_seconds=60, timeline_seconds=60) as (service, address):
         with Client(base_url=address, timeout=60) as http:
             before = open_files()
             statuses = {}
             for number, (name, data) in enumerate(uploads):
                 place = "/v1/timeline" if number % 4 == 3 else "/v1/recognize"
-                answer = http.post(place, files={"file": ("a", data)})
+                each = {"channels": "each"} if number % 4 == 1 else None
+                answer = http.post(place, files={"file": ("a", data)}, data=each)
                 statuses[name] = answer.status_code
                 assert answer.status_code in CALM, (name, answer.text)
                 assert str(tmp_path) not in answer.text

@@ -233,7 +233,10 @@ def _video_stream(container: Any, path: VideoSource) -> Any:
     if not container.streams.video:
         raise MediaError(f"{_name(path)} has no video track")
     stream = container.streams.video[0]
-    width, height = stream.codec_context.width, stream.codec_context.height
+    coding = stream.codec_context
+    if coding is None:
+        raise MediaError(f"{_name(path)}: the picture has an unknown coding")
+    width, height = coding.width, coding.height
     if width * height > MAX_PIXELS:
         raise MediaError(f"{_name(path)}: frames of {width} x {height} pixels are larger than 8K")
     return stream

@@ -299,7 +299,11 @@ class Service:
     def _watched(self, query: Query, until: float) -> Loaded:
         """Read a video's sound where it has any; the encoder reads its picture."""
         data = query.video
-        if not isinstance(data, bytes) or not has_sound_track(data):
+        try:
+            heard = isinstance(data, bytes) and has_sound_track(data)
+        except MediaError as error:
+            raise Problem("bad_audio", str(error)) from error
+        if not isinstance(data, bytes) or not heard:
             return Loaded(replace(query, audio=None))
         rate, limit = self.recognizer.sample_rate, self.options.max_seconds
         return self._loaded(query, decode(data, rate, limit, until))
