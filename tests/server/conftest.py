@@ -70,8 +70,15 @@ def serve(recognizer: Recognizer):
 
 
 @pytest.fixture(scope="session")
-def address(bundle: Path) -> Iterator[str]:
-    """Where a service with the defaults, in two lanes, listens for the whole session."""
+def address(recognizer: Recognizer) -> Iterator[str]:
+    """Where a service with the defaults listens, for the whole session."""
+    with served(recognizer) as (_, place):
+        yield place
+
+
+@pytest.fixture(scope="session")
+def crowded(bundle: Path) -> Iterator[str]:
+    """Where a service in two lanes listens, for the whole session."""
     with served(Recognizer.load(bundle, lanes=2)) as (_, place):
         yield place
 

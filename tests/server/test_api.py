@@ -81,13 +81,11 @@ def test_a_batch_is_answered_in_order_and_says_what_failed(address, recognizer, 
     close(found[2]["probabilities"], recognizer.recognise(meeting).probabilities)
 
 
-def test_a_timeline_is_the_recognisers_own(serve, recognizer, meeting):
-    """In one lane with nobody else to the last bit; see test_lanes for company."""
+def test_a_timeline_is_the_recognisers_own(address, recognizer, meeting):
     options = TimelineOptions(window=2.0, hop=0.5, delay=30.0)
     expected = recognizer.timeline(meeting, options, id="m").model_dump(mode="json")
     asked = {"audio": b64(meeting), "id": "m", "settings": {"window": 2.0, "hop": 0.5}}
-    with serve() as (_, address):
-        found = post(f"{address}/v1/timeline", json=asked).json()
+    found = post(f"{address}/v1/timeline", json=asked).json()
     assert found == json.loads(json.dumps(expected))
     assert found["segments"]
 

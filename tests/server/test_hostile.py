@@ -122,12 +122,12 @@ def test_two_hundred_malformed_uploads(serve, bundle, as_wav, clip, monkeypatch,
     assert statuses[f"flac claiming {16_000 * 86_400}"] == 413
 
 
-def test_torn_forms_and_bodies(address, clip):
+def test_torn_forms_and_bodies(crowded, clip):
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
     whole = head + clip + b"\r\n--x--\r\n"
     form = {"content-type": "multipart/form-data; boundary=x"}
     draw = np.random.default_rng(3)
-    with Client(base_url=address, timeout=60) as http:
+    with Client(base_url=crowded, timeout=60) as http:
         for number in range(60):
             data = bytearray(whole)
             if number % 2:
@@ -174,8 +174,8 @@ HELLOS = st.one_of(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(hello=HELLOS, messages=st.lists(MESSAGES, max_size=6), polite=st.booleans())
-def test_a_fuzzed_stream_ends_with_a_reason(address, hello, messages, polite):
-    with connect(address.replace("http", "ws", 1) + "/v1/stream", close_timeout=20) as line:
+def test_a_fuzzed_stream_ends_with_a_reason(crowded, hello, messages, polite):
+    with connect(crowded.replace("http", "ws", 1) + "/v1/stream", close_timeout=20) as line:
         try:
             for message in [hello, *messages, *(['{"type": "end"}'] if polite else [])]:
                 line.send(message)

@@ -34,8 +34,8 @@ EASY = settings(
 
 
 @pytest.fixture(scope="module")
-def document(address):
-    return schemathesis.openapi.from_url(f"{address}/openapi.json")
+def document(crowded):
+    return schemathesis.openapi.from_url(f"{crowded}/openapi.json")
 
 
 def test_the_document_has_these_operations(document):

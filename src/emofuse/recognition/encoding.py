@@ -67,7 +67,7 @@ class BundleEncoders:
             hint = nearest_hint(strange[0], config.dims)
             raise OptionError(f"the bundle has no {strange[0]!r} encoder; {hint}")
         self._specs = {name: _spec(config, name, precision) for name in config.dims}
-        if all(spec.name.startswith(IMPORTED) for spec in self._specs.values()):
+        if not any(_loads(spec) for spec in self._specs.values()):
             names = ", ".join(spec.name for spec in self._specs.values())
             raise BundleError(
                 f"the bundle was trained on imported vectors ({names}): there is no encoder to "
@@ -101,6 +101,18 @@ class BundleEncoders:
                 return [error]
             return [outcome for item in items for outcome in self.encode(modality, [item])]
         return [_finite(item, array) for item, array in zip(items, arrays, strict=True)]
+
+    @property
+    def precision(self) -> str:
+        """What they compute in: that of an ONNX bundle, else bf16 where one of them does.
+
+        Raises:
+            BundleError: see `get`.
+        """
+        if self._config.onnx is not None:
+            return self._config.onnx.precision
+        every = [self.get(name) for name, spec in self._specs.items() if _loads(spec)]
+        return "bf16" if any(one.precision == "bf16" for one in every) else "fp32"
 
     def take_warnings(self) -> tuple[str, ...]:
         """Give what the encoders found since the last call (a text that was cut)."""
@@ -152,6 +164,10 @@ class BundleEncoders:
             return OnnxSpeech(description, spec, about, graph)
         tokenizer = read_checked(folder, self._config, about.tokenizer or "tokenizer.json")
         return OnnxText(description, spec, about, graph, tokenizer)
+
+
+def _loads(spec: EncoderSpec) -> bool:
+    return not spec.name.startswith(IMPORTED)
 
 
 def _refuse_moved(note: OnnxNote | None, moved: Mapping[Modality, str]) -> None:

@@ -156,6 +156,11 @@ class Recognizer:
         return read_reference(self.config)
 
     @property
+    def precision(self) -> str:
+        """What the encoders compute in: fp32, bf16, or how an ONNX bundle was exported."""
+        return self._encoders.precision
+
+    @property
     def lanes(self) -> int:
         """Threads that are answered at once."""
         return self._answerer.lanes.count

@@ -67,6 +67,7 @@ MODELS: dict[str, Any] = {
             "sample_rate": 16000,
             "scale": [1.0, 5.0],
             "calibrated": True,
+            "precision": "fp32",
             "transcriber": None,
             "licence": "data: CC0-1.0; encoders: MIT",
             "corpora": ["synthetic"],

@@ -120,6 +120,7 @@ class ModelCard(Options):
     sample_rate: int
     scale: tuple[float, float] = Field(description="Lowest and highest valence and arousal.")
     calibrated: bool
+    precision: str = Field(description="What encoders compute in.")
     transcriber: str | None
     licence: str
     corpora: tuple[str, ...]

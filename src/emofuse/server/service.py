@@ -241,6 +241,7 @@ class Service:
             sample_rate=found.sample_rate,
             scale=found.config.scheme.vad.get("valence", (-1.0, 1.0)),
             calibrated=found.scoring.calibrated,
+            precision=found.precision,
             transcriber=None if heard is None else heard.name.rpartition("/")[2],
             licence=licence_line(found.config),
             corpora=tuple(data.corpora),
