@@ -217,8 +217,12 @@ def test_nothing_else_is_overwritten(
     assert "is there and is no ONNX bundle" in capfd.readouterr().err
     assert call(["export", pair[0].parent, "--format", "tflite"]) == 2
     assert call(["export", pair[0].parent, "--int8", "--precision", "fp16"]) == 2
-    assert call(["export", pair[1]]) == 1
-    assert "is an ONNX bundle" in capfd.readouterr().err
+    assert call(["export", pair[1]]) == 2
+    assert "say where the new one shall go" in capfd.readouterr().err
+    before = sorted(one.name for one in pair[1].iterdir())
+    assert call(["export", pair[1], "-o", pair[1], "--precision", "fp16"]) == 1
+    assert "is what is exported; choose another folder" in capfd.readouterr().err
+    assert sorted(one.name for one in pair[1].iterdir()) == before
 
 
 def test_damage_and_wrong_calls_are_told(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -63,6 +63,7 @@ def export(
 
     PyTorch and ONNX answer real utterances; where they differ too much nothing is written.
     """
+    from emofuse.models.bundle_config import CONFIG_NAME
     from emofuse.recognition.exporting.export import ExportOptions, export_onnx
     from emofuse.recognition.loading import DEFAULT
 
@@ -70,8 +71,8 @@ def export(
         raise OptionError(f"unknown format {form!r}; {nearest_hint(form, FORMATS)}")
     if int8 and precision not in (None, "int8"):
         raise OptionError(f"--int8 and --precision {precision} contradict each other")
-    if run == DEFAULT and output is None:
-        raise OptionError("say where the exported bundle shall go: -o FOLDER")
+    if output is None and (run == DEFAULT or Path(run, CONFIG_NAME).is_file()):
+        raise OptionError("a bundle is no run: say where the new one shall go (-o FOLDER)")
     options = ExportOptions.parse(
         {
             "precision": "int8" if int8 else precision or "fp32",

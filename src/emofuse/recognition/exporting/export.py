@@ -127,6 +127,8 @@ def export_onnx(
     options = options or ExportOptions()
     source = find_bundle(run)
     check_target(folder)
+    if folder.resolve() == source.resolve():
+        raise BundleError(f"{folder} is what is exported; choose another folder (-o)")
     progress(ProgressEvent("export", 0, None, "parts"))
     parts, note, config = _graphs(source, options, progress)
     folder.parent.mkdir(parents=True, exist_ok=True)
