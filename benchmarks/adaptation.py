@@ -120,6 +120,14 @@ def sets_of(one: Bench, count: int | None, mood: bool, seed: int = 0) -> Groups:
         yield item, [item, *mates[: None if count is None else count - 1].tolist()]
 
 
+def neutral_of(one: Bench, count: int, seed: int = 0) -> Groups:
+    """Give each item with up to ``count`` neutral clips of its speaker, itself not among them."""
+    random = np.random.default_rng(seed)
+    for item in range(len(one.gold)):
+        mates = random.permutation(one.mates(item))
+        yield item, [mate for mate in mates.tolist() if one.gold[mate] == "neutral"][:count]
+
+
 def stream_of(one: Bench, seed: int = 0) -> Groups:
     """Give each item with those heard before it, in a random order."""
     random = np.random.default_rng(seed)
@@ -160,7 +168,7 @@ def answers(one: Bench, groups: Groups | None, moods: str, half: float | None) -
 
 def meter(one: Bench, reference: Reference, group: Sequence[int]) -> Meter:
     """Hear a group."""
-    found = Meter(reference, one.speakers[group[0]])
+    found = Meter(reference, "speaker")
     for item in group:
         found.hear(one.features[item][None], one.heard[item].shares)
     return found
@@ -200,6 +208,7 @@ def conditions() -> Iterator[tuple[str, str, Callable[[Bench], Groups] | None]]:
         for count in (8, None):
             name = "one mood, " + ("all of it" if count is None else str(count))
             yield name, moods, lambda one, c=count: sets_of(one, c, True)
+        yield "4 neutral, enrolled", moods, lambda one: neutral_of(one, 4)
 
 
 def table(every: Sequence[Bench]) -> list[dict[str, Any]]:
