@@ -219,6 +219,20 @@ def test_own_styles() -> None:
         AugmentOptions.parse({"policy": "class", "styles": {"anger": {"pitch": [3, -3]}}})
 
 
+def test_lines_and_codecs_are_drawn_last_and_within_their_ranges() -> None:
+    style = Style(gain=(1.0, 2.0), telephone=("a", "mu"), codec=("mp3", "opus"), kbits=(10.0, 30.0))
+    options = AugmentOptions(policy="random", styles={"line": style})
+    draws = [draw_view(options, f"u{i}", 0, None).steps for i in range(60)]
+    assert {tuple(s.kind for s in steps) for steps in draws} == {("gain", "telephone", "codec")}
+    assert {steps[1].law for steps in draws} == {"a", "mu"}
+    rates = {name: {s[2].kbits for s in draws if s[2].name == name} for name in ("mp3", "opus")}
+    assert rates["mp3"] == {8.0, 16.0, 24.0, 32.0}  # the nearest that MP3 knows
+    assert all(10.0 <= one <= 30.0 for one in rates["opus"])
+    assert len(rates["opus"]) > 10
+    with pytest.raises(OptionError, match="no range"):
+        AugmentOptions.parse({"policy": "random", "styles": {"a": {"kbits": [30, 8]}}})
+
+
 def test_words_are_left_out_but_never_all() -> None:
     options = AugmentOptions(word_dropout=0.5)
     text = "one two three four five six"

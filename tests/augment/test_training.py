@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 
 from emofuse.augment.draw import Draw
 from emofuse.errors import OptionError
@@ -21,10 +23,15 @@ from emofuse.media.audio import write_wav
 from emofuse.training.augmenting import AugmentedFeeder, training_feeder
 from emofuse.training.data import RunData, gather, load_manifest
 from emofuse.training.feeder import Feeder
+from emofuse.training.fit import Blueprint
+from emofuse.training.judge import recognise
 from emofuse.training.recipe import Recipe, parse_recipe
 from emofuse.training.run import train
+from emofuse.training.trainer import Trainer
 
 LABELS = ("anger", "happiness", "neutral", "sadness")
+STYLES = {"noise": {"noise": ["white"], "snr": [5, 10]}, "line": {"telephone": ["mu"]}, "as is": {}}
+LBFGS = {"trainer": {"optimiser": "lbfgs"}, "model": {"name": "linear"}}
 
 
 @pytest.fixture
@@ -231,7 +238,8 @@ def test_words_are_left_out_of_views(corpus: dict[str, Any]) -> None:
         ({"encoders": {"audio": "logmel"}}, "augment.specaugment hides bands"),
         ({"encoders": {"text": "ngrams"}, "augment": {"policy": "basic"}}, "changes waveforms"),
         ({"augment": {"word_dropout": 0.1}}, "changes texts"),
-        ({"trainer": {"optimiser": "lbfgs"}, "model": {"name": "linear"}}, "needs batches"),
+        (LBFGS, "augment.specaugment needs batches"),
+        ({**LBFGS, "augment": {"policy": "basic", "balanced": True}}, "augment.balanced needs"),
         ({"augment": {"policy": "clas"}}, "augment.policy"),
     ],
 )
@@ -268,3 +276,35 @@ def test_an_unreadable_file_leaves_its_item_as_it_is(
     found = feeder.batch(torch.tensor([3])).modalities["audio"]
     assert torch.equal(found.mask.sum(dim=1), clean.mask.sum(dim=1))
     assert len(part)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
+def test_lbfgs_learns_from_items_and_views_in_the_shares_in_which_they_are_drawn(
+    corpus: dict[str, Any], p: float
+) -> None:
+    """The reference is scikit-learn's logistic regression with weighted items."""
+    corpus |= {
+        "encoders": {"audio": "logmel:pooling=mean"},
+        "model": {"name": "linear"},
+        "augment": {"policy": "random", "p": p, "views": 3, "styles": STYLES},
+        "trainer": {"optimiser": "lbfgs", "epochs": 500, "weight_decay": 1.0, "device": "cpu"},
+    }
+    recipe, data = collect(corpus)
+    part, _ = data.parts(data.folds[0])
+    blueprint = Blueprint("linear", {}, ({"name": "cross-entropy"},), LABELS)
+    fit = Trainer(blueprint, recipe.trainer).fit(data.table, part, None)
+    clean = data.table.modalities["audio"].gather(part.rows).values[:, 0].numpy()
+    views = part.views.features["audio"].gather(part.views.rows.flatten()).values[:, 0].numpy()
+    labels = part.targets.labels.numpy()
+    scaler = StandardScaler().fit(clean)  # views change no statistics
+    weights = np.concatenate([np.full(len(clean), 1 - p), np.full(len(views), p / 3)])
+    kept = weights > 0
+    reference = LogisticRegression(C=1 / len(clean), tol=1e-8, max_iter=5000).fit(
+        scaler.transform(np.concatenate([clean, views]))[kept],
+        np.concatenate([labels, labels.repeat(3)])[kept],
+        sample_weight=weights[kept],
+    )
+    test = data.table.rows(list(data.folds[0].test))
+    shown = recognise(fit.model, Feeder(data.table, test)).logits.softmax(dim=1).numpy()
+    heard = data.table.modalities["audio"].gather(test).values[:, 0].numpy()
+    np.testing.assert_allclose(shown, reference.predict_proba(scaler.transform(heard)), atol=2e-3)

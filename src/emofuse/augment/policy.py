@@ -9,20 +9,9 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from emofuse.augment.draw import (
-    Band,
-    Draw,
-    Echo,
-    Gain,
-    Mask,
-    Noise,
-    Pitch,
-    Reverb,
-    Speed,
-    Step,
-    Stretch,
-)
+from emofuse.augment.draw import Draw, Mask, Step
 from emofuse.augment.sources import Sources
+from emofuse.augment.style_draw import BIGGEST_SEED, draw_steps
 from emofuse.augment.styles import BASIC, CODE, CODE_COMMON, DOCUMENTED, MaskOptions, Style
 from emofuse.errors import OptionError, ProtocolError
 from emofuse.labels import canonical
@@ -30,7 +19,6 @@ from emofuse.options import Options
 
 __all__ = ["AugmentOptions", "draw_view"]
 
-BIGGEST_SEED = 1 << 32
 MOST_VIEWS = 64
 
 
@@ -169,7 +157,7 @@ def draw_view(
     steps: list[Step] = []
     masks: list[Mask] = []
     for style in styles:
-        steps += _steps(style, random, folders)
+        steps += draw_steps(style, random, folders)
         masks += style.masks.draw(random) if style.masks is not None else ()
     return Draw(
         utterance=utterance,
@@ -202,48 +190,6 @@ def _choose(
     if options.policy == "class-code":
         return name, (CODE_COMMON, *([CODE[name]] if name in CODE else []))
     return name, (styles[name],) if name in styles else ()
-
-
-def _steps(style: Style, random: np.random.Generator, sources: Sources) -> list[Step]:
-    found: list[Step] = []
-    if style.stretch is not None:
-        found.append(Stretch(rate=random.uniform(*style.stretch)))
-    if style.pitch is not None:
-        found.append(Pitch(semitones=random.uniform(*style.pitch)))
-    if style.speed is not None:
-        found.append(Speed(rate=random.uniform(*style.speed)))
-    if style.reverb is not None:
-        found.append(_reverb(style.reverb, random, sources))
-    if style.noise:
-        found.append(_noise(style, random, sources))
-    if style.band is not None:
-        found.append(Band(low=style.band[0], high=style.band[1], gain=style.band[2]))
-    if style.echo is not None:
-        found.append(Echo(seconds=style.echo[0], gain=style.echo[1]))
-    if style.gain is not None:
-        found.append(Gain(decibels=random.uniform(*style.gain)))
-    return found
-
-
-def _reverb(span: tuple[float, float], random: np.random.Generator, sources: Sources) -> Reverb:
-    seed, rt60 = int(random.integers(BIGGEST_SEED)), random.uniform(*span)
-    if not sources.has("responses"):
-        return Reverb(rt60=rt60, seed=seed)
-    name = sources.responses[seed % len(sources.responses)]
-    return Reverb(file=name, sha256=sources.digest("responses", name))
-
-
-def _noise(style: Style, random: np.random.Generator, sources: Sources) -> Noise:
-    colour = style.noise[int(random.integers(len(style.noise)))]
-    seed, offset = int(random.integers(BIGGEST_SEED)), float(random.random())
-    ratio = random.uniform(*style.snr)
-    strength = {"snr": ratio} if style.level is None else {"level": style.level}
-    if colour == "environment" and sources.has("noise"):
-        name = sources.noises[seed % len(sources.noises)]
-        digest = sources.digest("noise", name)
-        return Noise(colour="file", file=name, sha256=digest, offset=offset, **strength)
-    plain = "babble" if colour == "environment" else colour
-    return Noise(colour=plain, seed=seed, **strength)
 
 
 def _words(text: str | None, rate: float, random: np.random.Generator) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -14,7 +14,7 @@ from emofuse.options import Options
 __all__ = ["BASIC", "CODE", "CODE_COMMON", "DOCUMENTED", "MaskOptions", "Range", "Style"]
 
 Range = tuple[float, float]
-Share = float
+Kbits = Annotated[float, Field(ge=6.0, le=160.0)]
 
 
 class MaskOptions(Options):
@@ -70,7 +70,7 @@ class MaskOptions(Options):
 class Style(Options):
     """What is done to an item; each range is drawn from evenly, None is left out.
 
-    In this order: tempo, pitch, speed, room, noise, band, echo, gain.
+    In this order: tempo, pitch, speed, room, noise, band, echo, gain, telephone, codec.
 
     Attributes:
         stretch: factor on the tempo.
@@ -84,6 +84,9 @@ class Style(Options):
         band: lowest and highest frequency in hertz, and the factor on their amplitude.
         echo: seconds, and the factor.
         gain: decibels.
+        telephone: a line with one of these compandings (``linear``: the band alone).
+        codec: coded and decoded by one of these.
+        kbits: thousand bits a second; for ``mp3`` the nearest that it knows.
         masks: on the spectrogram.
     """
 
@@ -97,11 +100,14 @@ class Style(Options):
     band: tuple[float, float, float] | None = None
     echo: tuple[float, float] | None = None
     gain: Range | None = None
+    telephone: tuple[Literal["mu", "a", "linear"], ...] = ()
+    codec: tuple[Literal["opus", "mp3"], ...] = ()
+    kbits: tuple[Kbits, Kbits] = (8.0, 32.0)
     masks: MaskOptions | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        for name in ("stretch", "pitch", "speed", "reverb", "snr", "gain"):
+        for name in ("stretch", "pitch", "speed", "reverb", "snr", "gain", "kbits"):
             pair = getattr(self, name)
             if pair is not None and pair[0] > pair[1]:
                 raise ValueError(f"{name} = [{pair[0]}, {pair[1]}] is no range")

@@ -85,8 +85,11 @@ def check_augmentation(
     audio, text = encoders.get("audio"), encoders.get("text")
     if not options.makes_views and not options.specaugment:
         return
-    if optimiser == "lbfgs":
-        raise OptionError("augment needs batches; trainer.optimiser=lbfgs takes all items at once")
+    if optimiser == "lbfgs" and (options.specaugment or options.balanced):
+        key = "specaugment" if options.specaugment else "balanced"
+        raise OptionError(
+            f"augment.{key} needs batches; trainer.optimiser=lbfgs takes all items at once"
+        )
     if options.specaugment and not is_spectrogram(audio):
         raise OptionError(
             "augment.specaugment hides bands of a spectrogram; take encoders.audio=logmel:"

@@ -62,6 +62,22 @@ class AugmentedFeeder(Feeder):
         self._lengths = self._clean_lengths
         yield from super().in_order(size)
 
+    def everything(self) -> list[tuple[float, Batch]]:
+        """Give all items as they are, then one view of each after the other.
+
+        An item without a view gives itself. Masks that are drawn anew have no place here.
+        """
+        items = torch.arange(len(self), device=self.rows.device)
+        self._chosen = self._plan = None
+        rows, p = self._views.rows, self._views.p
+        width = rows.shape[1]
+        found = [(1.0 - p, self.batch(items))] if width else super().everything()
+        for view in range(width):
+            self._chosen = rows[:, view]
+            found.append((p / width, self.batch(items)))
+        self._chosen = None
+        return [(share, batch) for share, batch in found if share]
+
     def batch(self, items: Tensor) -> Batch:
         """Give the batch of these items, as drawn for this epoch."""
         found = dict(super().batch(items).modalities)

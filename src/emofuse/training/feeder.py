@@ -76,6 +76,10 @@ class Feeder:
         """Give the batch of these items to learn from, with modalities hidden by chance."""
         return hide_modalities(self.batch(items), share, generator)
 
+    def everything(self) -> list[tuple[float, Batch]]:
+        """Give all items in batches that each hold every item, and what share each counts for."""
+        return [(1.0, self.batch(torch.arange(len(self), device=self.rows.device)))]
+
     def shuffled(
         self, size: int, generator: torch.Generator, drawn: Tensor | None = None
     ) -> list[Tensor]:

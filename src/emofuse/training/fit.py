@@ -36,9 +36,10 @@ from emofuse.training.freezing import freeze_parts
 from emofuse.training.judge import Recognised, better_is_higher, judge, recognise
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
-from emofuse.training.steppers import Row, Stepper, Work, make_stepper
+from emofuse.training.steppers import Row, Stepper, Work
 from emofuse.training.together.shards import agreed, is_sharded, let_go, shard
 from emofuse.training.together.tensors import spread, whole
+from emofuse.training.whole import make_stepper
 
 __all__ = ["Blueprint", "EpochHook", "Fit", "Outcome"]
 

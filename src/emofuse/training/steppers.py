@@ -1,4 +1,4 @@
-"""One epoch: a gradient step a batch, or L-BFGS on everything at once."""
+"""One epoch: a gradient step a batch."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from emofuse.errors import TrainingError
 from emofuse.layers.gather import process_count
 from emofuse.losses.contract import Targets
 from emofuse.losses.objective import Objective
-from emofuse.models.contract import Batch, FusionModel
+from emofuse.models.contract import FusionModel
 from emofuse.models.shared import share_model
 from emofuse.training.checkpoint import under
 from emofuse.training.curriculum import draw_items, learned_classes
 from emofuse.training.ema import Average
-from emofuse.training.feeder import Feeder, hide_modalities
+from emofuse.training.feeder import Feeder
 from emofuse.training.finetuning.network import rate_groups
 from emofuse.training.memory import cut, too_large
 from emofuse.training.mixing import Mixing
@@ -30,13 +30,11 @@ from emofuse.training.optimisers import Optimisers
 from emofuse.training.options import TrainerOptions
 from emofuse.training.together.gradients import make_gradients
 
-__all__ = ["Batches", "Row", "Stepper", "Work", "check_losses", "cut_epoch", "make_stepper"]
+__all__ = ["Batches", "Row", "Stepper", "Work", "check_losses", "cut_epoch"]
 
 Row = dict[str, float | int | str | None]
 Passed = tuple[int, Tensor, list[Tensor]]
 """Items of a pass, its loss, and the value of each term."""
-LBFGS_ITERATIONS = 20
-"""Iterations of L-BFGS that make one row of the history."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +113,6 @@ class Stepper(Protocol):
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Put back what `state` gave."""
-
-
-def make_stepper(work: Work) -> Stepper:
-    """Give the stepper of the optimiser that the options name."""
-    return _Whole(work) if work.options.optimiser == "lbfgs" else Batches(work)
 
 
 class Batches:
@@ -291,70 +284,3 @@ def check_losses(losses: list[Tensor], epoch: int, rate: float) -> None:
             f"the loss is {float(losses[batch])} in epoch {epoch + 1}, batch {batch + 1} (learning "
             f"rate {rate:.3g}); lower trainer.learning_rate or set trainer.clip"
         )
-
-
-class _Whole:
-    """L-BFGS on all training items at once; modalities are hidden by one draw for the whole fit."""
-
-    resumable = False
-
-    def __init__(self, work: Work) -> None:
-        self.work = work
-        self.converged = False
-        self.gradients = make_gradients(work.model, work.parameters())
-        self.optimiser = torch.optim.LBFGS(
-            self.gradients.parameters,
-            max_iter=LBFGS_ITERATIONS,
-            history_size=10,
-            tolerance_grad=1e-6,
-            tolerance_change=1e-9,
-            line_search_fn="strong_wolfe",
-        )
-        everything = work.feeder.batch(
-            torch.arange(len(work.feeder), device=work.feeder.rows.device)
-        )
-        hiding = torch.Generator().manual_seed(2 * work.seed + 1)
-        self.batch: Batch = hide_modalities(everything, work.hidden_share, hiding)
-
-    def epoch(self, number: int) -> Row:
-        work = self.work
-        work.train_mode()
-        left = work.options.epochs - number * LBFGS_ITERATIONS
-        iterations = max(1, min(LBFGS_ITERATIONS, left))
-        self.optimiser.param_groups[0]["max_iter"] = iterations
-        before = self._done()
-        loss = float(self.optimiser.step(self._closure))  # type: ignore[no-untyped-call]
-        if not math.isfinite(loss):
-            check_losses([torch.tensor(loss)], number, 1.0)
-        self.converged = self._done() - before < iterations or left <= LBFGS_ITERATIONS
-        return {"learning_rate": 1.0, "loss": loss}
-
-    def _done(self) -> int:
-        state = self.optimiser.state[self.gradients.parameters[0]]
-        return int(state.get("n_iter", 0))
-
-    def _closure(self) -> float:
-        work = self.work
-        self.optimiser.zero_grad()
-        with work.autocast():
-            loss, _ = work.objective(work.shared(self.batch), work.targets)
-        decay = sum(p.square().sum() for p in self.gradients.parameters if p.ndim >= 2)
-        total = loss + 0.5 * work.options.weight_decay * decay
-        self.gradients.backward(total)
-        self.gradients.settle()
-        return float(total.detach())
-
-    def judged(self, loss: float) -> None:
-        del loss
-
-    def averaged(self) -> AbstractContextManager[object]:
-        return nullcontext()
-
-    def notes(self) -> tuple[str, ...]:
-        return ()
-
-    def state(self) -> dict[str, Tensor]:
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        del tensors

@@ -21,7 +21,7 @@ from emofuse.training.fit import Fit
 from emofuse.training.judge import recognise
 from emofuse.training.options import TrainerOptions
 from emofuse.training.parts import Part
-from emofuse.training.steppers import Row, make_stepper
+from emofuse.training.steppers import Row
 from emofuse.training.trainer import Trainer
 from emofuse.training.transferring.methods import (
     AlignedOptions,
@@ -32,6 +32,7 @@ from emofuse.training.transferring.methods import (
 )
 from emofuse.training.transferring.prototypes import class_means, nearest_logits
 from emofuse.training.transferring.steps import Mix, MixedBatches, fused_vector
+from emofuse.training.whole import make_stepper
 
 __all__ = ["Answer", "Material", "answer", "hash_state", "parts_to_freeze"]
 
