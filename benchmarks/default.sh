@@ -2,25 +2,45 @@
 # The bundle that comes along, made from nothing.
 #   sh benchmarks/default.sh DATA WHISPER: folders of the corpora and of openai/whisper-tiny.en.
 # In the folder it is called from: manifests, runs, and ship/, which belongs into
-# src/emofuse/default_bundle. Needs the extra opensmile for the comparison.
+# src/emofuse/default_bundle. Needs the extra opensmile for the comparison, and recorded noises and
+# rooms in DATA/noise to be tested with. The same command again goes on where it was stopped.
 set -eu
 data="$1"; whisper="encoders.audio.name=$2"; here="$(dirname "$0")/default"
 for corpus in emodb ravdess nemo ased meld; do
   emofuse prepare "$corpus" "$data/$corpus" -o "$corpus.jsonl"
 done
+python "$here/meld_part.py" meld.jsonl meld4.jsonl meld-test.jsonl 683
 voices="emodb.jsonl,ravdess.jsonl,nemo.jsonl,ased.jsonl"
-emofuse train default/cross-corpus "$whisper" "data.manifest=[$voices]" -o cross
+
+# Corpora it never heard, undisturbed and disturbed; the same voice without changed copies; eGeMAPS.
+judge() {
+  run="$1"; shift
+  emofuse train default/cross-corpus "$whisper" "data.manifest=[$voices]" "$@" -o "$run"
+  emofuse evaluate "$run" --stress noise,reverb,telephone,codec \
+    "noise={types: [files], snr: [10], folder: $data/noise/esc10}" \
+    "rt60=[]" "responses=$data/noise/rir" "telephone=[mu]" "opus=[6]" "mp3=[]"
+}
+judge cross-clean "augment={}"
+judge cross
 emofuse train default/egemaps "data.manifest=[$voices]" -o egemaps
-python "$here/meld_part.py" meld.jsonl meld4.jsonl 683
+
+# The bundle itself, and what its words are worth.
 emofuse train default/bundle "$whisper" "data.manifest=[$voices,meld4.jsonl]" -o final
+emofuse evaluate final meld-test.jsonl --name meld-test --models bundle
+emofuse train default/words data.manifest=meld.jsonl -o words4
+emofuse train default/words data.manifest=meld.jsonl data.scheme=ekman7 -o words7
+
+# The same way of hearing within one corpus.
 for pair in emodb:emodb7 ravdess:ravdess8; do
   corpus="${pair%%:*}"
   emofuse train default/in-corpus "$whisper" "data.manifest=$corpus.jsonl" \
     "data.scheme=${pair##*:}" -o "emobox-$corpus" \
     "protocol={name: given, path: $data/folds/$corpus.json, allow: [speaker, text], dev: 0.0}"
 done
-emofuse report cross egemaps final
+
+emofuse report cross cross-clean egemaps final --by corpus,gender,speaker
+emofuse report words4 words7 emobox-emodb emobox-ravdess
 python "$here/words.py" final meld.jsonl
 python "$here/calibrate.py" cross final/bundle
 emofuse export final --precision fp16 -o ship
-python "$here/finish.py" ship cross egemaps "all folds=final"
+python "$here/finish.py" ship

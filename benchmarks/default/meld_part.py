@@ -1,7 +1,8 @@
-"""Take a part of MELD's training rows in which every emotion is as frequent.
+"""Take MELD's four emotions apart: what is learned from, and the official test part.
 
-python meld_part.py meld.jsonl meld4.jsonl 683: that many rows of each of the four emotions, those
-whose id has the lowest SHA-256. Joy is called happiness in a manifest.
+python meld_part.py meld.jsonl meld4.jsonl test.jsonl 683: of the training rows that many of each
+emotion, those whose id has the lowest SHA-256; and every test row. Joy is called happiness in a
+manifest.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from emofuse.manifest import Manifest
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
 
 
-def main(source: str, target: str, each: int) -> None:
-    """Write the part."""
+def main(source: str, learned: str, tested: str, each: int) -> None:
+    """Write both parts."""
     whole = Manifest.load(Path(source))
     counts: Counter[str] = Counter()
     kept: set[str] = set()
@@ -25,8 +26,9 @@ def main(source: str, target: str, each: int) -> None:
         if one.split == "train" and one.emotion in EMOTIONS and counts[one.emotion] < each:
             counts[one.emotion] += 1
             kept.add(one.id)
-    whole.filter(lambda u: u.id in kept).save(Path(target))
+    whole.filter(lambda u: u.id in kept).save(Path(learned))
+    whole.filter(lambda u: u.split == "test" and u.emotion in EMOTIONS).save(Path(tested))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

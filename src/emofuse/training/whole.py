@@ -72,8 +72,9 @@ class Whole:
     def _closure(self) -> float:
         work = self.work
         self.optimiser.zero_grad()
-        decay = sum(p.square().sum() for p in self.gradients.parameters if p.ndim >= 2)
-        total = 0.5 * work.options.weight_decay * decay
+        weights = [p.square().sum() for p in self.gradients.parameters if p.ndim >= 2]
+        none = torch.zeros((), device=work.targets.labels.device)
+        total = 0.5 * work.options.weight_decay * sum(weights, none)
         for share, batch in self.shares:
             with work.autocast():
                 loss, _ = work.objective(work.shared(batch), work.targets)
