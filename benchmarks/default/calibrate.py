@@ -1,6 +1,7 @@
 """Fit a bundle's calibration, sets and silence on corpora that were left out in training.
 
-python calibrate.py RUN BUNDLE: RUN judged leave-one-corpus-out (audio alone), BUNDLE is changed.
+python calibrate.py BUNDLE RUN ...: each RUN judged leave-one-corpus-out (audio alone), BUNDLE is
+changed.
 Calibrated on speakers of corpora that it knows, a model is far too sure of itself on a new one.
 """
 
@@ -19,10 +20,10 @@ OPTIONS = ScoreOptions(scaling="temperature", sets_by="speaker", risk=0.3)
 NOTE = "fitted leave-one-corpus-out: every utterance is of a corpus that its model never heard"
 
 
-def main(run: Path, folder: Path) -> None:
-    """Write the bundle again, with the rules fitted on the run's predictions."""
+def main(folder: Path, runs: list[Path]) -> None:
+    """Write the bundle again, with the rules fitted on the runs' predictions."""
     model, config = read_bundle(folder)
-    table = pd.read_parquet(run / "predictions.parquet")
+    table = pd.concat([pd.read_parquet(run / "predictions.parquet") for run in runs])
     classes = list(config.scheme.classes)
     shares = table[[f"p:{name}" for name in classes]].to_numpy(np.float64)
     items = HeldOutItems(
@@ -41,4 +42,4 @@ def main(run: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), [Path(run) for run in sys.argv[2:]])

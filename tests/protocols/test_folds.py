@@ -503,3 +503,22 @@ def test_copenhagen_and_foal_net_say_what_the_papers_chose_by(iemocap: Manifest)
     result = audit(iemocap, protocol, folds)
     assert result.speaker_independent == "yes"
     assert "the paper chose its epoch on the test part" in result.stamp
+
+
+def test_only_some_groups_are_judged_and_all_others_learned_from() -> None:
+    corpora = {name: [f"{name}{i}" for i in range(3)] for name in ("ased", "emodb", "nemo")}
+    whole = Manifest(
+        [
+            Utterance(id=one, corpus=name, text=one, emotion="anger", speaker=one)
+            for name, ids in corpora.items()
+            for one in ids
+        ],
+        Path(),
+    )
+    spec = {"name": "leave-one-corpus-out", "dev": 0.0}
+    _, every = make_folds(whole, spec)
+    _, some = make_folds(whole, {**spec, "judged": ["nemo", "emodb"]})
+    assert [fold.name for fold in some] == ["corpus emodb", "corpus nemo"]
+    assert some == [fold for fold in every if fold.name != "corpus ased"]
+    with pytest.raises(ProtocolError, match=r"no corpus 'nemos' to judge; did you mean 'nemo'"):
+        make_folds(whole, {**spec, "judged": ["nemos"]})

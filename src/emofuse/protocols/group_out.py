@@ -5,23 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from emofuse.errors import ProtocolError
+from emofuse.errors import ProtocolError, nearest_hint
 from emofuse.manifest import Manifest
-from emofuse.protocols.contract import Aspect, Fold, Protocol
+from emofuse.protocols.contract import Aspect, Fold, Protocol, ProtocolOptions
 from emofuse.protocols.dev import make_fold
 from emofuse.protocols.groups import GroupBy, group_names, group_utterances
 
 __all__ = ["LeaveOneCorpusOut", "LeaveOneSessionOut", "LeaveOneSpeakerOut"]
 
 
+class LeaveOneOutOptions(ProtocolOptions):
+    """Options of the protocols that leave a group out.
+
+    Attributes:
+        judged: names of the groups that are left out, each once; the others are learned from alone.
+            Empty = every group.
+    """
+
+    judged: tuple[str, ...] = ()
+
+
 class _LeaveOneOut(Protocol):
+    options_type = LeaveOneOutOptions
     by: ClassVar[GroupBy]
+    options: LeaveOneOutOptions
 
     def folds(self, manifest: Manifest) -> Sequence[Fold]:
         """Make one fold a group, in natural order.
 
         Raises:
-            ProtocolError: fewer than two groups, or utterances that name none.
+            ProtocolError: fewer than two groups, utterances that name none, or a judged group that
+                is not there.
         """
         groups = group_utterances(manifest, self.by, self.options.name)
         if len(groups) < 2:
@@ -31,6 +45,7 @@ class _LeaveOneOut(Protocol):
                 f"{len(groups)} ({only}); take group-kfold, official or random"
             )
         names = group_names(groups, self.by)
+        judged = self._judged([name.removeprefix(f"{self.by} ") for name in names.values()])
         return [
             make_fold(
                 names[held],
@@ -40,7 +55,16 @@ class _LeaveOneOut(Protocol):
                 number,
             )
             for number, held in enumerate(groups)
+            if names[held].removeprefix(f"{self.by} ") in judged
         ]
+
+    def _judged(self, there: Sequence[str]) -> Sequence[str]:
+        """Give the names of the groups that are left out."""
+        for name in self.options.judged:
+            if name not in there:
+                hint = nearest_hint(name, there)
+                raise ProtocolError(f"{self.options.name}: no {self.by} {name!r} to judge; {hint}")
+        return self.options.judged or there
 
 
 class LeaveOneSessionOut(_LeaveOneOut):
