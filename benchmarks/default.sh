@@ -12,27 +12,30 @@ done
 python "$here/meld_part.py" meld.jsonl meld4.jsonl meld-test.jsonl 683
 voices="emodb.jsonl,ravdess.jsonl,nemo.jsonl,ased.jsonl"
 
-# Corpora it never heard, undisturbed and disturbed; the same voice without changed copies; eGeMAPS.
-# ASED is the fourth that nothing was chosen by.
-three="protocol.judged=[emodb, ravdess, nemo]"
+# The voice judged on corpora it never heard, the same without changed copies, and on ASED, the fourth,
+# that nothing was chosen by.
 judge() {
-  run="$1"; shift
-  emofuse train default/cross-corpus "$whisper" "data.manifest=[$voices]" "$three" "$@" -o "$run"
-  emofuse evaluate "$run" --stress noise,reverb,telephone,codec \
-    "noise={types: [files], snr: [10], folder: $data/noise/esc10}" \
-    "rt60=[]" "responses=$data/noise/rir" "telephone=[mu]" "opus=[6]" "mp3=[]"
+  run="$1"; corpora="$2"; shift 2
+  emofuse train default/cross-corpus "$whisper" "data.manifest=[$voices]" \
+    "protocol.judged=[$corpora]" "$@" -o "$run"
 }
-judge cross-clean "augment={}"
-judge cross
-emofuse train default/cross-corpus "$whisper" "data.manifest=[$voices]" "protocol.judged=[ased]" \
-  -o cross-ased
-emofuse train default/egemaps "data.manifest=[$voices]" -o egemaps
+judge cross "emodb, ravdess, nemo"
+judge cross-clean "emodb, ravdess, nemo" "augment={}"
+judge cross-ased ased
 
 # The bundle itself, and what its words are worth.
 emofuse train default/bundle "$whisper" "data.manifest=[$voices,meld4.jsonl]" -o final
 emofuse evaluate final meld-test.jsonl --name meld-test --models bundle
 emofuse train default/words data.manifest=meld.jsonl -o words4
 emofuse train default/words data.manifest=meld.jsonl data.scheme=ekman7 -o words7
+
+# Noise, rooms, telephone, codec; eGeMAPS.
+for run in cross cross-clean; do
+  emofuse evaluate "$run" --stress noise,reverb,telephone,codec \
+    "noise={types: [files], snr: [10], folder: $data/noise/esc10}" \
+    "rt60=[]" "responses=$data/noise/rir" "telephone=[mu]" "opus=[6]" "mp3=[]"
+done
+emofuse train default/egemaps "data.manifest=[$voices]" -o egemaps
 
 # The same way of hearing within one corpus.
 for pair in emodb:emodb7 ravdess:ravdess8; do
