@@ -1,14 +1,15 @@
 """Make of an exported bundle the one that comes along.
 
-python finish.py ONNX: in the folder of `default.sh`'s runs. The encoder goes by its public name;
-the card and ``figures.json`` hold the runs' figures (see `figures.py`).
+python finish.py ONNX [FIGURES]: in the folder of `default.sh`'s runs. The encoder goes by its
+public name; the card and ``figures.json`` hold the runs' figures (see `figures.py`). What a run that is
+not there would tell is taken from FIGURES, those of an earlier bundle by the same recipes.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,30 @@ UNTRAINED = (
     "It was trained with every modality present; it may answer when one is missing, but "
     "such an answer is less reliable, and it says so.\n\n"
 )
-WORDS = ("this bundle, 4 classes", "all of train, 4 classes", "all of train, 7 classes")
+PARTS: tuple[tuple[str, str, str, Callable[[Path], dict[str, Any]]], ...] = (
+    ("corpora", "left out", "cross", figures.by_corpus),
+    ("corpora", "left out, nothing chosen by it", "cross-ased", figures.by_corpus),
+    ("corpora", "left out, learned from clean speech", "cross-clean", figures.by_corpus),
+    ("corpora", "eGeMAPS", "egemaps", figures.by_corpus),
+    ("corpora", "folds of speakers", "final", figures.by_corpus),
+    ("stress", "as shipped", "cross", figures.stress),
+    ("stress", "learned from clean speech", "cross-clean", figures.stress),
+    ("words", "this bundle, 4 classes", "final/evaluations/meld-test", figures.words),
+    ("words", "all of train, 4 classes", "words4", figures.words),
+    ("words", "all of train, 7 classes", "words7", figures.words),
+    ("in one corpus", "emodb", "emobox-emodb", figures.words),
+    ("in one corpus", "ravdess", "emobox-ravdess", figures.words),
+)
 
 
-def measured() -> dict[str, Any]:
-    """Gather the figures of the runs in this folder."""
-    runs = {
-        "left out": "cross",
-        "left out, nothing chosen by it": "cross-ased",
-        "left out, learned from clean speech": "cross-clean",
-        "eGeMAPS": "egemaps",
-        "folds of speakers": "final",
-    }
-    spoken = ("final/evaluations/meld-test", "words4", "words7")
-    return {
-        "corpora": {name: figures.by_corpus(Path(run)) for name, run in runs.items()},
-        "stress": {
-            "as shipped": figures.stress(Path("cross")),
-            "learned from clean speech": figures.stress(Path("cross-clean")),
-        },
-        "fairness": figures.fairness(Path("cross")),
-        "words": {name: figures.words(Path(run)) for name, run in zip(WORDS, spoken, strict=True)},
-        "in one corpus": {
-            name: figures.words(Path(f"emobox-{name}"))["UA"] for name in ("emodb", "ravdess")
-        },
-    }
+def measured(earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Gather the figures of the runs in this folder; earlier ones of those that are not there."""
+    found: dict[str, Any] = {}
+    for part, name, run, make in PARTS:
+        told = earlier.get(part, {}).get(name)
+        known = told if not Path(run).exists() and told is not None else make(Path(run))
+        found.setdefault(part, {})[name] = known
+    return {**found, "fairness": figures.fairness(Path("cross"))}
 
 
 def shown(entry: list[float]) -> str:
@@ -104,13 +104,13 @@ def words(found: Mapping[str, Any]) -> str:
     return table(("learned from", "UA", "WF1"), rows)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, earlier: Mapping[str, Any]) -> None:
     """Change the bundle."""
     config: dict[str, Any] = json.loads((folder / CONFIG_NAME).read_text("utf-8"))
     local = config["encoders"]["audio"]["spec"]["name"]
     config["encoders"]["audio"]["spec"]["name"] = PUBLIC
     config["trained_with_dropout"] = True
-    found = measured()
+    found = measured(earlier)
     text = (Path(__file__).parent / "card.md").read_text("utf-8")
     for name, make in (
         ("CORPORA", corpora),
@@ -127,4 +127,5 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    known = json.loads(Path(sys.argv[2]).read_text("utf-8")) if len(sys.argv) > 2 else {}
+    main(Path(sys.argv[1]), known)
