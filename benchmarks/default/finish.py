@@ -1,8 +1,8 @@
 """Make of an exported bundle the one that comes along.
 
 python finish.py ONNX [FIGURES]: in the folder of `default.sh`'s runs. The encoder goes by its
-public name; the card and ``figures.json`` hold the runs' figures (see `figures.py`). What a run that
-is not there would tell is taken from FIGURES, those of an earlier bundle by the same recipes.
+public name; the card and ``figures.json`` hold the runs' figures (see `figures.py`). What a run
+that is not there would tell is taken from FIGURES, those of an earlier bundle by the same recipes.
 """
 
 from __future__ import annotations
