@@ -6,7 +6,7 @@ the workers is told apart: it is paid once, however long the manifest.
 
 A step: the `mlp` on pooled vectors, by `Fit`'s stepper and by a bare loop that does the same
 arithmetic (indexing, forward pass, cross-entropy, backward pass, clipping, fused AdamW) and nothing
-else; taking turns; medians.
+else; processor time, taking turns; medians.
 
     OMP_NUM_THREADS=1 python benchmarks/cluster.py [--clips N] [--rounds N] [--only PART] [--json]
 """
@@ -100,10 +100,10 @@ def steps(rounds):
     times = {"emofuse": [], "bare loop": []}
     for number in range(rounds + 1):
         for name, run in (("emofuse", lambda n=number: fit.stepper.epoch(n)), ("bare loop", bare)):
-            started = time.perf_counter()
+            started = time.process_time()
             run()
             if number:
-                times[name].append((time.perf_counter() - started) / count)
+                times[name].append((time.process_time() - started) / count)
     ours, theirs = (statistics.median(times[name]) for name in ("emofuse", "bare loop"))
     return {
         "emofuse_ms": 1e3 * ours,
