@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.timeline.conftest import RATE, recording
+from tests.timeline.conftest import RATE, make_bundle, recording
 
+from emofuse.errors import OptionError
+from emofuse.recognition.inputs import find_queries
+from emofuse.recognition.recognizer import Recognizer
 from emofuse.recognition.timeline import TimelineOptions
 
 if importlib.util.find_spec("fastapi") is None:
@@ -17,6 +21,8 @@ if importlib.util.find_spec("fastapi") is None:
 import httpx
 from tests.server.conftest import served, wav
 from tests.server.test_stream import END, talk
+
+from emofuse.server.client import Client
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +62,52 @@ def test_a_recording_is_adapted_as_a_whole(address, recognizer, wave):
     options = TimelineOptions(delay=30.0, adapt="recording")
     expected = recognizer.timeline((wave, RATE), options).model_dump(mode="json")["segments"]
     assert plain(answer.json()["segments"]) == plain(expected)
+
+
+def test_items_of_a_request_are_adapted_to_their_speakers(address, recognizer, clips):
+    paths = sorted(clips.rglob("*.wav"))
+    queries = [replace(one, speaker=one.audio.parent.name) for one in find_queries([str(clips)])]
+    expected = recognizer.recognise_many(queries, adapt=True)
+    plain = recognizer.recognise_many(queries)
+    speakers = [None if path.parent.name == "carl" else path.parent.name for path in paths]
+    with Client(address) as client:
+        found = client.recognise_many(paths, speakers=speakers)
+        with pytest.raises(OptionError, match="1 speakers for 9"):
+            client.recognise_many(paths, speakers=["x"])
+    for one, adapted, off in zip(found, expected, plain, strict=True):
+        other = off if one.adapted is None else adapted
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-4)
+    assert [one.adapted and one.adapted.utterances for one in found] == [5.0] * 5 + [3.0] * 3 + [
+        None
+    ]
+
+
+def test_a_bad_item_of_a_speaker_is_told_and_the_rest_answered(address, clips):
+    good = base64.b64encode((clips / "anna" / "0.wav").read_bytes()).decode()
+    items = [
+        {"audio": good, "speaker": "a", "id": "good"},
+        {"audio": base64.b64encode(b"no sound").decode(), "speaker": "a", "id": "bad"},
+        {"audio": good, "speaker": "a"},
+    ]
+    answer = httpx.post(f"{address}/v1/recognize/batch", json={"items": items}, timeout=60)
+    assert answer.status_code == 200
+    one, bad, other = answer.json()["answers"]
+    assert bad["id"] == "bad"
+    assert bad["error"]
+    assert one["adapted"]["utterances"] == other["adapted"]["utterances"] == 2.0
+    files = [("file", ("x.wav", (clips / "anna" / "0.wav").read_bytes()))] * 2
+    form = {"speaker": ["a", "b"]}
+    answer = httpx.post(f"{address}/v1/recognize/batch", files=files, data=form, timeout=60)
+    assert [one["adapted"]["speaker"] for one in answer.json()["answers"]] == ["a", "b"]
+
+
+def test_a_model_that_cannot_be_adapted_says_so(tmp_path):
+    older = Recognizer.load(make_bundle(tmp_path / "older", "audio"))
+    item = {"audio": base64.b64encode(wav(np.zeros(16_000, np.int16))).decode(), "speaker": "a"}
+    with served(older) as (_, place):
+        answer = httpx.post(f"{place}/v1/recognize/batch", json={"items": [item]}, timeout=60)
+    assert answer.status_code == 422
+    assert "train it again" in answer.json()["error"]["message"]
 
 
 def test_a_stream_that_should_hear_the_future_is_refused(address):

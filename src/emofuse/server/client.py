@@ -115,21 +115,24 @@ class Client:
         return _read(BatchAnswer, answer).answers
 
     def recognise_many(
-        self, every: Iterable[Sound], texts: Iterable[str | None] | None = None
+        self,
+        every: Iterable[Sound],
+        texts: Iterable[str | None] | None = None,
+        speakers: Iterable[str | None] | None = None,
     ) -> tuple[Recognition, ...]:
         """Recognise several; one that cannot be answered says why in ``error``.
 
+        Those that name a speaker are adapted to that voice.
+
         Raises:
             ServiceError: there is no answer.
-            OptionError: another number of texts than of utterances.
+            OptionError: another number of texts or speakers than of utterances.
         """
         sounds = list(every)
-        said = [None] * len(sounds) if texts is None else list(texts)
-        if len(said) != len(sounds):
-            raise OptionError(f"there are {len(said)} texts for {len(sounds)} utterances")
+        said, who = _as_many(sounds, texts, "texts"), _as_many(sounds, speakers, "speakers")
         items = [
-            _without_none({"audio": _encoded(one), "text": text})
-            for one, text in zip(sounds, said, strict=True)
+            _without_none({"audio": _encoded(one), "text": text, "speaker": speaker})
+            for one, text, speaker in zip(sounds, said, who, strict=True)
         ]
         answer = self._ask("POST", "/v1/recognize/batch", {"items": items})
         return _read(BatchAnswer, answer).answers
@@ -271,6 +274,15 @@ def _encoded(audio: Sound | None) -> str | None:
             raise ServiceError(f"{error.filename}: {error.strerror}") from error
     data = audio if isinstance(audio, bytes) else audio.read()
     return base64.b64encode(data).decode()
+
+
+def _as_many(
+    sounds: list[Sound], given: Iterable[str | None] | None, what: str
+) -> list[str | None]:
+    found: list[str | None] = [None] * len(sounds) if given is None else list(given)
+    if len(found) != len(sounds):
+        raise OptionError(f"there are {len(found)} {what} for {len(sounds)} utterances")
+    return found
 
 
 def _without_none(values: Mapping[str, Any]) -> dict[str, Any]:

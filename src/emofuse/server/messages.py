@@ -19,6 +19,7 @@ __all__ = [
     "Health",
     "Heard",
     "Hello",
+    "ItemRequest",
     "Limits",
     "ModelCard",
     "Models",
@@ -78,10 +79,21 @@ class RecogniseRequest(UtteranceRequest):
     )
 
 
+class ItemRequest(UtteranceRequest):
+    """One utterance of several: audio, text, or both, and who speaks."""
+
+    speaker: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Who speaks: the voice of a speaker is told from all items that name it, and "
+        "moved to where the voices of training lie.",
+    )
+
+
 class BatchRequest(Options):
     """Several utterances."""
 
-    items: tuple[UtteranceRequest, ...] = Field(min_length=1)
+    items: tuple[ItemRequest, ...] = Field(min_length=1)
 
 
 class TimelineRequest(Options):

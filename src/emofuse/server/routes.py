@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -22,6 +23,7 @@ from emofuse.server.messages import (
     BatchAnswer,
     BatchRequest,
     Health,
+    ItemRequest,
     Models,
     RecogniseRequest,
     TimelineRequest,
@@ -66,7 +68,7 @@ def _add_work(router: APIRouter, work: _Work) -> None:
     )
     many = body_of(
         BatchRequest,
-        form_of(UtteranceRequest, files=items, needs_file=True, texts=("text", "id")),
+        form_of(ItemRequest, files=items, needs_file=True, texts=("text", "id", "speaker")),
         {"two": {"items": [{"audio": tone(), "id": "one"}, {"audio": tone(), "id": "two"}]}},
     )
     many["requestBody"]["content"]["application/json"]["schema"] = _batch_schema(items)
@@ -198,8 +200,9 @@ class _Work:
     async def recognise_all(self, request: Request) -> Response:
         """Say which emotion each of several utterances has.
 
-        One that cannot be answered says why in `error`, and the rest is answered. A form takes
-        parts `file` and as many or no `text` and `id`, in the same order.
+        One that cannot be answered says why in `error`, and the rest is answered. Items that name
+        a `speaker` are adapted to that voice. A form takes parts `file` and as many or no `text`,
+        `id` and `speaker`, in the same order.
         """
         o = self.service.options
         async with self._visit(request, o.time_limit) as visit:
@@ -261,15 +264,15 @@ class _Work:
             batch = parse_json(BatchRequest, body.json or b"")
             if len(batch.items) > most:
                 raise Problem("too_long", f"there are {len(batch.items)} items; at most {most}")
-            return [self._asked(one) for one in batch.items]
+            return [replace(self._asked(one), speaker=one.speaker) for one in batch.items]
         form = body.form
-        form.known("text", "id")
+        form.known("text", "id", "speaker")
         if not form.files:
             raise Problem("bad_options", "there is no part 'file'; give one or more")
-        texts, names = (_beside(form, name) for name in ("text", "id"))
+        beside = [_beside(form, name) for name in ("text", "id", "speaker")]
         return [
-            Asked(audio, text, _checked(UtteranceRequest, {"id": name}).id)
-            for audio, text, name in zip(form.files, texts, names, strict=True)
+            _item(audio, text, name, speaker)
+            for audio, text, name, speaker in zip(form.files, *beside, strict=True)
         ]
 
     def _recording(self, body: Body) -> tuple[Asked, str, dict[str, Any]]:
@@ -331,6 +334,11 @@ def _checked(model: type[Model], values: dict[str, Any]) -> Model:
         raise Problem("bad_options", str(error)) from error
 
 
+def _item(audio: bytes, text: str | None, name: str | None, speaker: str | None) -> Asked:
+    said = _checked(ItemRequest, {"id": name, "speaker": speaker})
+    return Asked(audio, text, said.id, said.speaker)
+
+
 def _beside(form: Form, name: str) -> list[str | None]:
     found: list[str | None] = list(form.fields.get(name, []))
     if found and len(found) != len(form.files):
@@ -354,7 +362,7 @@ def _kinds() -> list[str]:
 
 
 def _batch_schema(most: int) -> dict[str, Any]:
-    one = UtteranceRequest.model_json_schema()
+    one = ItemRequest.model_json_schema()
     items = {"type": "array", "minItems": 1, "maxItems": most, "items": one}
     return {
         "type": "object",

@@ -30,6 +30,7 @@ from emofuse.server.logs import event
 from emofuse.server.messages import TIMELINE_KEYS, Limits, ModelCard, Models
 from emofuse.server.options import ServerOptions
 from emofuse.server.problems import Problem
+from emofuse.server.several import adapt_to_speakers, side_by_side
 from emofuse.server.sound import (
     MOST_CHANNELS,
     MOST_SPEAKERS,
@@ -54,11 +55,13 @@ class Asked:
         audio: the bytes of a file.
         text: what is said.
         id: what the client calls it.
+        speaker: who speaks, among several utterances.
     """
 
     audio: bytes | None = None
     text: str | None = None
     id: str | None = None
+    speaker: str | None = None
 
 
 class Service:
@@ -186,20 +189,29 @@ class Service:
     async def recognise_all(
         self, every: Sequence[Asked], until: float, route: str
     ) -> list[Recognition]:
-        """Answer for several; one that cannot be answered says why."""
+        """Answer for several; one that cannot be answered says why.
+
+        Where speakers are named all are heard first, so that each is adapted to its speaker.
+
+        Raises:
+            Problem: speakers are named, and the model cannot be adapted to one.
+        """
         who = object()
+        names = [asked.id or f"utterance {number}" for number, asked in enumerate(every)]
+        if not any(asked.speaker for asked in every):
+            return await side_by_side(
+                every, lambda asked: self.recognise(asked, until, route, who), names
+            )
+        read = await side_by_side(every, lambda asked: self._read(asked, until), names)
+        heard = [one for one in read if isinstance(one, Loaded)]
+        self.watch.heard(route, sum(one.seconds or 0.0 for one in heard))
+        work = partial(adapt_to_speakers, self.recognizer, heard, self.options.max_batch)
+        await asyncio.get_running_loop().run_in_executor(self.decoders, work)
 
-        async def one_of(number: int, asked: Asked) -> Recognition:
-            try:
-                return await self.recognise(asked, until, route, who)
-            except Problem as problem:
-                if problem.code not in ("bad_audio", "too_long", "no_answer", "bad_options"):
-                    raise
-                return Recognition(id=asked.id or f"utterance {number}", error=str(problem))
+        async def answered(one: Loaded | Recognition) -> Recognition:
+            return one if isinstance(one, Recognition) else await self._answered(one, who)
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one_of(n, asked)) for n, asked in enumerate(every)]
-        return [task.result() for task in tasks]
+        return await side_by_side(read, answered, names)
 
     async def timeline(
         self, asked: Asked, settings: dict[str, object], form: str, until: float
@@ -292,10 +304,13 @@ class Service:
         if "video" in self.recognizer.modalities and await loop.run_in_executor(
             self.decoders, shows_something, asked.audio, limit
         ):
-            query = Query(name, asked.audio, end=limit, text=text, video=asked.audio)
+            query = Query(
+                name, asked.audio, end=limit, text=text, video=asked.audio, speaker=asked.speaker
+            )
             return await loop.run_in_executor(self.decoders, self._watched, query, until)
         sound = await loop.run_in_executor(self.decoders, decode, asked.audio, rate, limit, until)
-        return self._loaded(Query(name, sound, text=text), sound)
+        query = Query(name, sound, text=text, speaker=asked.speaker)
+        return self._loaded(query, sound)
 
     def _watched(self, query: Query, until: float) -> Loaded:
         """Read a video's sound where it has any; the encoder reads its picture."""

@@ -64,20 +64,23 @@ class Speakers:
         """Give what can be kept of every speaker."""
         return {name: meter.profile() for name, meter in self._meters.items()}
 
+    def give(self, every: Iterable[Loaded]) -> None:
+        """Give utterances the voices of their speakers."""
+        voices = self.voices()
+        for one in every:
+            if one.query.speaker in voices:
+                one.query = replace(one.query, voice=voices[one.query.speaker])
+
     def moved(self, every: Sequence[Loaded]) -> Iterator[list[Loaded]]:
         """Give the utterances again, in batches, each with its speaker's voice; they are let go of.
 
         Args:
             every: what was heard, in order.
         """
-        voices = self.voices()
+        self.give(every)
         waiting = list(reversed(every))
         while waiting:
-            chunk = [waiting.pop() for _ in range(min(CHUNK_ITEMS, len(waiting)))]
-            for one in chunk:
-                if one.query.speaker in voices:
-                    one.query = replace(one.query, voice=voices[one.query.speaker])
-            yield chunk
+            yield [waiting.pop() for _ in range(min(CHUNK_ITEMS, len(waiting)))]
 
 
 def answer_adapted(
