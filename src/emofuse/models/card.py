@@ -80,8 +80,8 @@ def _export(note: OnnxNote) -> str:
     }
     return (
         f"## Export\n\nONNX, opset {note.opset}, from the weights `{note.source[:12]}`. "
-        f"{kept[note.precision]} Compared with PyTorch on {_cell(check.on)}, {check.answers} "
-        f"answers: {100 * check.agreed:.1f} % the same emotion (at least "
+        f"{kept[note.precision]} Compared with what was exported on {_cell(check.on)}, "
+        f"{check.answers} answers: {100 * check.agreed:.1f} % the same emotion (at least "
         f"{100 * check.agreement:.1f} % asked for), greatest difference of a probability "
         f"{check.largest:.2g} (at most {check.tolerance:g})."
     )

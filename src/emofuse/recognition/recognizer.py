@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from emofuse.errors import OptionError
 from emofuse.manifest import Modality
-from emofuse.media.audio import SAMPLE_RATE
-from emofuse.models.bundle_config import BundleConfig, read_config
-from emofuse.progress import Progress, ProgressEvent, silent
+from emofuse.models.bundle_config import read_config
+from emofuse.progress import Progress, silent
 from emofuse.recognition.adapting.many import Speakers, answer_adapted, enrol
 from emofuse.recognition.adapting.meter import Meter
 from emofuse.recognition.adapting.profile import VoiceProfile
-from emofuse.recognition.adapting.reference import Reference, check_moods, read_reference
+from emofuse.recognition.adapting.reference import check_moods
 from emofuse.recognition.answer import Moods, Recognition, Transcript, Word
-from emofuse.recognition.answering import Answerer, refuse
 from emofuse.recognition.encoding import BundleEncoders, Wanted
-from emofuse.recognition.fusion import Fusion
+from emofuse.recognition.hearer import Hearer
 from emofuse.recognition.how import How
 from emofuse.recognition.loading import find_bundle, load_fusion
 from emofuse.recognition.query import (
@@ -34,8 +31,8 @@ from emofuse.recognition.query import (
     split_channels,
     video_query,
 )
-from emofuse.recognition.reading import THREADS, AnswerLoaded, Loaded, group, read
-from emofuse.recognition.scoring import Scoring, load_scoring
+from emofuse.recognition.reading import AnswerLoaded
+from emofuse.recognition.scoring import load_scoring
 
 if TYPE_CHECKING:
     from emofuse.recognition.stream import Stream
@@ -45,41 +42,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Query", "Recognition", "Recognizer", "Transcript", "Word"]
 
-HEARING_RATE = SAMPLE_RATE
 
-
-class Recognizer:
+class Recognizer(Hearer):
     """Answers with a trained model; make one with `load`.
 
     One recogniser may be used from any number of threads: files are read side by side, encoding
     and the model's pass are taken in turn (each spreads over its own threads), or side by side in
     as many lanes as were asked for. A bundle of PyTorch and an ONNX bundle answer alike; the latter
     needs neither PyTorch nor transformers.
-
-    Args:
-        fusion: the model at work.
-        config: the bundle's configuration.
-        encoders: what turns queries into the features that the model was trained on.
-        scoring: how logits become answers; None = probabilities as the model gives them.
-        transcriber: hears the words where none are given; None = nobody does.
-        lanes: threads that are answered at once.
     """
-
-    def __init__(
-        self,
-        fusion: Fusion,
-        config: BundleConfig,
-        encoders: BundleEncoders,
-        scoring: Scoring | None = None,
-        *,
-        transcriber: Transcriber | None = None,
-        lanes: int = 1,
-    ) -> None:
-        self.config = config
-        self.scoring = scoring or Scoring(config.scheme.classes)
-        self.transcriber = transcriber
-        self._encoders = encoders
-        self._answerer = Answerer(fusion, config, encoders, self.scoring, lanes)
 
     @classmethod
     def load(
@@ -130,52 +101,6 @@ class Recognizer:
 
             transcriber = load_transcriber(transcriber, device=device)
         return cls(fusion, config, ready, scoring, transcriber=transcriber, lanes=lanes)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the label scheme."""
-        return self.config.scheme.classes
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """What the model was trained on."""
-        return tuple(self.config.dims)
-
-    @property
-    def needs(self) -> frozenset[str]:
-        """Modalities that the model cannot do without."""
-        return self._answerer.needs
-
-    @property
-    def reference(self) -> Reference:
-        """Where the voices of training lie, for adapting to a speaker.
-
-        Raises:
-            OptionError: the model cannot be adapted to a speaker.
-        """
-        return read_reference(self.config)
-
-    @property
-    def precision(self) -> str:
-        """What the encoders compute in: fp32, bf16, or how an ONNX bundle was exported."""
-        return self._encoders.precision
-
-    @property
-    def lanes(self) -> int:
-        """Threads that are answered at once."""
-        return self._answerer.lanes.count
-
-    @property
-    def listens(self) -> bool:
-        """Whether anybody wants the sound of a query."""
-        return "audio" in self.modalities or self.transcriber is not None
-
-    @property
-    def sample_rate(self) -> int:
-        """Hertz at which the model hears; 16 kHz where it takes no audio."""
-        if "audio" not in self.modalities:
-            return HEARING_RATE
-        return self._encoders.get("audio").sample_rate or HEARING_RATE
 
     def recognise(
         self,
@@ -362,48 +287,6 @@ class Recognizer:
                 "a stream hears no future: adapt = 'recording' is for files; 'causal'"
             )
         return Stream(self, rate, options, voice=voice, answer=answer)
-
-    def read_loaded(self, chunk: Sequence[Loaded], pool: ThreadPoolExecutor) -> None:
-        """Read the sound of queries, and let the transcriber hear the words nobody gave."""
-        if any(one.error is None and one.seconds is not None for one in chunk):
-            read(chunk, self.sample_rate, pool)
-            self.hear(chunk)
-
-    def listen_loaded(self, chunk: Sequence[Loaded]) -> None:
-        """Encode the sound of queries, so that a voice can be told before they are answered."""
-        self._answerer.listen(chunk)
-
-    def answer_loaded(self, chunk: Sequence[Loaded]) -> list[Recognition]:
-        """Answer together queries whose sound is read already, at `sample_rate`."""
-        return self._answerer.answer(chunk)
-
-    def hear(self, chunk: Sequence[Loaded]) -> None:
-        """Let the transcriber write down what is said where nobody has yet."""
-        if self.transcriber is None or "text" not in self.modalities:
-            return
-        for one in chunk:
-            written = one.query.has_text or one.query.transcript is not None
-            if one.error is None and one.waveform is not None and not written:
-                heard = self.transcriber.transcribe(one.waveform, self.sample_rate)
-                one.query = replace(one.query, text=None, transcript=heard)
-
-    def take_warnings(self) -> tuple[str, ...]:
-        """Give what the encoders found since the last call, such as a text that was cut."""
-        return self._encoders.take_warnings()
-
-    def _answers(
-        self, every: list[Query], progress: Progress, strict: bool
-    ) -> Iterator[Recognition]:
-        done = 0
-        with ThreadPoolExecutor(THREADS) as pool:
-            for chunk in group(every, self.listens, pool):
-                self.read_loaded(chunk, pool)
-                answers = self._answerer.answer(chunk)
-                if strict:
-                    refuse(answers)
-                done += len(answers)
-                progress(ProgressEvent("recognise", done, len(every), "utterances"))
-                yield from answers
 
 
 def make_query(

@@ -30,6 +30,7 @@ from emofuse.models.bundle_config import (
     read_config,
 )
 from emofuse.models.card import model_card
+from emofuse.models.card_sections import keep_sections
 from emofuse.options import Options
 from emofuse.progress import Progress, ProgressEvent, silent
 from emofuse.recognition.encoding import BundleEncoders
@@ -136,11 +137,12 @@ def export_onnx(
         new = Path(home) / "bundle"
         for name, data in parts.files.items():
             write_bytes(new / name, data)
-        _write_config(new, config, note, parts)
+        card = _card_of(source)
+        _write_config(new, config, note, parts, card)
         with find_material(Path(run), audio, tuple(config.dims), options.utterances) as material:
             difference = _judge(source, new, material, options, progress)
         check = _check(options, material, difference)
-        final = _write_config(new, config, note.model_copy(update={"check": check}), parts)
+        final = _write_config(new, config, note.model_copy(update={"check": check}), parts, card)
         _put(new, folder, Path(home) / "old")
     sizes = {one.name: one.stat().st_size for one in sorted(folder.iterdir())}
     against = "PyTorch" if config.onnx is None else f"ONNX ({config.onnx.precision})"
@@ -223,14 +225,20 @@ def _granularity(config: BundleConfig, modality: Modality) -> str:
     return str(spec.get("granularity", "pooled"))
 
 
+def _card_of(folder: Path) -> str:
+    """Read the card of what is exported; a bundle may have lost it."""
+    path = folder / CARD_NAME
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
 def _write_config(
-    folder: Path, config: BundleConfig, note: OnnxNote, parts: _Parts
+    folder: Path, config: BundleConfig, note: OnnxNote, parts: _Parts, card: str
 ) -> BundleConfig:
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in parts.files.items()}
     final = config.model_copy(
         update={"onnx": note, "hashes": hashes, "encoders_local": {}}, deep=True
     )
-    write_text(folder / CARD_NAME, model_card(final))
+    write_text(folder / CARD_NAME, keep_sections(model_card(final), card))
     write_json(folder / CONFIG_NAME, final.model_dump(mode="json"))
     return final
 
