@@ -100,7 +100,7 @@ def stress(run: Path) -> dict[str, dict[str, Entry]]:
         gap = row["difference_interval"]
         found[row["label"]] = {
             "mean of the three": mean_under(folder / f"predictions-{slug}.parquet"),
-            "all four together, less clean": percent(row["difference"], gap["low"], gap["high"]),
+            "all judged together, less clean": percent(row["difference"], gap["low"], gap["high"]),
         }
     return found
 

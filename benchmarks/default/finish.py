@@ -79,12 +79,12 @@ def stress(found: Mapping[str, Any]) -> str:
         (
             label,
             shown(one["mean of the three"]),
-            shown(one[key]) if (key := "all four together, less clean") in one else "",
+            shown(one[key]) if (key := "all judged together, less clean") in one else "",
             shown(plain[label]["mean of the three"]),
         )
         for label, one in ours.items()
     ]
-    head = ("condition", "UA, mean of the three", "less clean, all four together")
+    head = ("condition", "UA, mean of the three", "less clean, all together")
     return table((*head, "learned from clean speech"), rows)
 
 
