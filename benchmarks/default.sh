@@ -9,7 +9,7 @@ data="$1"; whisper="encoders.audio.name=$2"; here="$(dirname "$0")/default"
 for corpus in emodb ravdess nemo ased meld; do
   emofuse prepare "$corpus" "$data/$corpus" -o "$corpus.jsonl"
 done
-python "$here/meld_part.py" meld.jsonl meld4.jsonl meld-test.jsonl 683
+python "$here/meld_part.py" meld.jsonl meld4.jsonl meld4-official.jsonl 683
 voices="emodb.jsonl,ravdess.jsonl,nemo.jsonl,ased.jsonl"
 
 # The voice judged on corpora it never heard, the same without changed copies, and on ASED, the fourth,
@@ -25,8 +25,7 @@ judge cross-ased ased
 
 # The bundle itself, and what its words are worth.
 emofuse train default/bundle "$whisper" "data.manifest=[$voices,meld4.jsonl]" -o final
-emofuse evaluate final meld-test.jsonl --name meld-test --models bundle
-emofuse train default/words data.manifest=meld.jsonl -o words4
+emofuse train default/words data.manifest=meld4-official.jsonl -o words4
 emofuse train default/words data.manifest=meld.jsonl data.scheme=ekman7 -o words7
 
 # Noise, rooms, telephone, codec; eGeMAPS.

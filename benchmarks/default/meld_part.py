@@ -1,8 +1,8 @@
-"""Take MELD's four emotions apart: what is learned from, and the official test part.
+"""Take of MELD what the bundle learns from, alone and with the official test part.
 
-python meld_part.py meld.jsonl meld4.jsonl test.jsonl 683: of the training rows that many of each
-emotion, those whose id has the lowest SHA-256; and every test row. Joy is called happiness in a
-manifest.
+python meld_part.py meld.jsonl meld4.jsonl official.jsonl 683: of the training rows that many of
+each of the four emotions, those whose id has the lowest SHA-256; the same with every test row. Joy
+is called happiness in a manifest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from emofuse.manifest import Manifest
 EMOTIONS = ("anger", "happiness", "neutral", "sadness")
 
 
-def main(source: str, learned: str, tested: str, each: int) -> None:
+def main(source: str, learned: str, official: str, each: int) -> None:
     """Write both parts."""
     whole = Manifest.load(Path(source))
     counts: Counter[str] = Counter()
@@ -27,7 +27,7 @@ def main(source: str, learned: str, tested: str, each: int) -> None:
             counts[one.emotion] += 1
             kept.add(one.id)
     whole.filter(lambda u: u.id in kept).save(Path(learned))
-    whole.filter(lambda u: u.split == "test" and u.emotion in EMOTIONS).save(Path(tested))
+    whole.filter(lambda u: u.id in kept or u.split == "test").save(Path(official))
 
 
 if __name__ == "__main__":
