@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,7 @@ from emofuse.recognition.recognizer import Recognizer
 FOLDER = find_bundle(None)
 assets = os.environ.get("EMOFUSE_ASSETS")
 real = pytest.mark.skipif(assets is None, reason="EMOFUSE_ASSETS names no real audio")
+MEAN = "mean of the three"
 CLIPS = {
     "emodb/wav/03a01Wa.wav": "anger",
     "emodb/wav/16b10Tb.wav": "sadness",
@@ -22,6 +25,18 @@ CLIPS = {
     "ravdess/Actor_10/03-01-05-02-01-01-10.flac": "anger",
     "ravdess/Actor_08/03-01-01-01-02-02-08.flac": "neutral",
 }
+
+
+def entries(part: Any) -> Iterator[list[float]]:
+    """Every figure: ``[value, low, high]``, or ``[value]``."""
+    if isinstance(part, dict):
+        for one in part.values():
+            yield from entries(one)
+    elif isinstance(part, list) and part and isinstance(part[0], float):
+        yield part
+    elif isinstance(part, list):
+        for one in part:
+            yield from entries(one)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +57,28 @@ def test_it_is_small_and_whole() -> None:
 def test_its_card_says_what_was_measured_and_what_it_cannot() -> None:
     card = (FOLDER / "README.md").read_text("utf-8")
     figures = json.loads((FOLDER / "figures.json").read_text("utf-8"))
-    for run, parts in figures.items():
-        for name, (mean, *around) in parts.items():
-            said = f"{around[0]:.1f} to {around[1]:.1f}" if around else ""
-            assert f"| {run} | {name} | {mean:.1f} | {said} |" in card
+    shown = {name: figures[name] for name in figures if name != "in one corpus"}
+    stressed, plain = figures["stress"].values()
+    shown["stress"] = {"ours": stressed, "plain": {name: plain[name][MEAN] for name in plain}}
+    said = list(entries(shown))
+    assert len(said) > 40
+    for entry in said:
+        around = f" ({entry[1]:.1f} to {entry[2]:.1f})" if len(entry) == 3 else ""
+        assert f"{entry[0]:.1f}{around} " in card
     for part in ("## On corpora it never heard", "## What it cannot do", "CC BY-NC-SA 4.0"):
         assert part in card
-    assert figures["left out"]["mean"][0] > figures["eGeMAPS"]["mean"][0] + 10
+    ours, theirs = (figures["corpora"][name][MEAN][0] for name in ("left out", "eGeMAPS"))
+    assert ours > theirs + 10
+    assert ours > 60
+
+
+def test_it_learned_from_noise_and_codecs() -> None:
+    figures = json.loads((FOLDER / "figures.json").read_text("utf-8"))
+    stressed, plain = figures["stress"].values()
+    hard = [name for name in stressed if name != "clean"]
+    assert {name.split()[0] for name in hard} == {"noise", "reverb", "telephone", "codec"}
+    gained = [stressed[name][MEAN][0] - plain[name][MEAN][0] for name in hard]
+    assert sum(gained) / len(gained) > 0
 
 
 @real
