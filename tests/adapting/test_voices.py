@@ -248,6 +248,14 @@ def test_what_cannot_be_adapted_says_why(bundle, tmp_path, clips):
     with pytest.raises(OptionError, match="train it again"):
         older.recognise_many(named(clips), adapt=True)
     assert older.recognise_many(named(clips)[:1])[0].error is None
+
+    def learn(config):
+        config.pop("voices")
+        config["encoders"]["audio"]["learnt"] = {"how": ["finetune"], "corpora": [], "labels": True}
+
+    learned = Recognizer.load(damaged(bundle, tmp_path / "learned", learn))
+    with pytest.raises(OptionError, match="learned along with it"):
+        learned.recognise_many(named(clips), adapt=True)
     with pytest.raises(OptionError, match="moods 'some' is not legal"):
         Recognizer.load(bundle).recognise_many(named(clips), adapt=True, moods="some")
     deaf = Recognizer.load(make_bundle(tmp_path / "deaf", "text"))

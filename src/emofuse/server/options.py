@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from emofuse.options import Options
 
 __all__ = ["MEGABYTE", "ServerOptions", "is_loopback"]
 
 MEGABYTE = 1 << 20
+ORIGIN = re.compile(r"https?://[^\s/?#@*,]+")
+HOST = re.compile(r"[^\s/?#@*,]+")
 
 
 class ServerOptions(Options):
@@ -90,6 +93,24 @@ class ServerOptions(Options):
     drain_seconds: float = Field(
         default=30.0, ge=0, description="Seconds for what was accepted when asked to stop."
     )
+
+    @field_validator("allow_origin")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not ORIGIN.fullmatch(one):
+                raise ValueError(
+                    f"{one!r} is no origin; write as a browser does: https://example.org"
+                )
+        return value
+
+    @field_validator("allow_host")
+    @classmethod
+    def _names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not HOST.fullmatch(one) or (one.count(":") == 1):
+                raise ValueError(f"{one!r} is no host name; write it without scheme, port and path")
+        return value
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -55,6 +55,11 @@ def read_reference(config: BundleConfig) -> Reference:
             "it is one vector an utterance: leave --adapt out, or train on pooled audio features"
         )
     note = config.voices
+    if note is None and "learnt" in config.encoders["audio"]:
+        raise OptionError(
+            "the model's audio encoder learned along with it, and where the voices of training lie "
+            "behind it is not kept: leave --adapt out, or train on the encoder's fixed features"
+        )
     if note is None:
         raise OptionError(
             f"the bundle (emofuse {config.emofuse}) does not say where the voices of its training "
