@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 from tests.adapting.conftest import knowing
+from tests.calls import call_emofuse
 from tests.export.test_export import BLOCKED
 from tests.timeline.conftest import RATE, make_bundle, recording
 
-from emofuse.cli.app import main
 from emofuse.recognition.recognizer import Recognizer
 
 
@@ -27,16 +27,7 @@ def emofuse(monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", "300")
 
     def call(*words, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["emofuse", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        assert "internal error" not in err
-        return int(caught.value.code or 0), out, err
+        return call_emofuse(capfd, *words, stdin=stdin)
 
     return call
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-
-from emofuse.cli.app import main
+from tests.calls import call_emofuse
 
 
 @dataclass(frozen=True)
@@ -43,16 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
     monkeypatch.delenv("EMOFUSE_DEBUG", raising=False)
 
     def call(*words: object, stdin: bytes = b"") -> Done:
-        monkeypatch.setattr(sys, "argv", ["emofuse", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        sys.stdout.flush()
-        done = Done(int(caught.value.code or 0), *capfd.readouterr())
-        assert "Traceback" not in done.err + done.out
-        assert "internal error" not in done.err
-        return done
+        return Done(*call_emofuse(capfd, *words, stdin=stdin))
 
     return call
 

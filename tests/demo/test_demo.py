@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-import io
 import json
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.calls import call_emofuse
 
-from emofuse.cli.app import main
 from emofuse.demo import Demo, Step
 from emofuse.errors import OptionError
 from emofuse.evaluation.predictions import read_predictions
@@ -22,21 +20,6 @@ from emofuse.recognition.recognizer import Recognizer
 from emofuse.storage import read_json
 
 Call = Callable[..., tuple[int, str, str]]
-
-
-def call_emofuse(capfd: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["emofuse", *map(str, words)])
-        patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b""), encoding="utf-8"))
-        patch.setenv("COLUMNS", "200")
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        sys.stdout.flush()
-    out, err = capfd.readouterr()
-    assert "Traceback" not in out + err
-    assert "internal error" not in err
-    return int(caught.value.code or 0), out, err
 
 
 def write_manifest(demo: Demo, **changes: Any) -> None:

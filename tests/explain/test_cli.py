@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from tests.calls import call_emofuse
 
-from emofuse.cli.app import main
 from emofuse.evaluation.openings import count_openings
 from emofuse.explain.opening import open_run
 from emofuse.explain.page import slugs_of
@@ -27,16 +25,7 @@ def run(tmp_path, monkeypatch, capfd):
     monkeypatch.delenv("EMOFUSE_DEBUG", raising=False)
 
     def call(*words):
-        monkeypatch.setattr(sys, "argv", ["emofuse", *map(str, words)])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        assert "internal error" not in err
-        return int(caught.value.code or 0), out, err
+        return call_emofuse(capfd, *words)
 
     return call
 

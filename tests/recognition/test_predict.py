@@ -6,14 +6,13 @@ import csv
 import io
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.calls import call_emofuse
 
-from emofuse.cli.app import main
 from emofuse.recognition.output import table_columns, table_rows
 from emofuse.recognition.recognizer import Recognition, Recognizer
 
@@ -31,16 +30,7 @@ def predict(
 
     def call(*words: object, stdin: bytes = b"", model: Path | None = None) -> tuple[int, str, str]:
         run = str(model or trained.bundle.parent)
-        monkeypatch.setattr(sys, "argv", ["emofuse", "predict", *map(str, words), "--model", run])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in out + err
-        assert "internal error" not in err
-        return int(caught.value.code or 0), out, err
+        return call_emofuse(capfd, "predict", *words, "--model", run, stdin=stdin)
 
     return call
 

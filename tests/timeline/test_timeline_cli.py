@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tests.calls import call_emofuse
 from tests.timeline.conftest import RATE, make_bundle, recording
 
-from emofuse.cli.app import main
 from emofuse.recognition.recognizer import Recognizer
 from emofuse.recognition.sources import file_chunks, microphone_chunks, raw_chunks
 from emofuse.recognition.timeline import TimelineOptions
@@ -29,15 +29,7 @@ def call(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
 
     def run(*words, stdin=b""):
-        monkeypatch.setattr(sys, "argv", ["emofuse", *map(str, words), "-m", "run"])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        sys.stdout.flush()
-        out, err = capfd.readouterr()
-        assert "internal error" not in err
-        return int(caught.value.code or 0), out, err
+        return call_emofuse(capfd, *words, "-m", "run", stdin=stdin)
 
     return run
 
