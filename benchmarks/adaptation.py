@@ -79,15 +79,7 @@ def rules_without(run: OpenedRun, corpus: str) -> AnswerRules:
     table = pd.read_parquet(run.folder / "predictions.parquet")
     table = table[table["corpus"] != corpus]
     classes = list(run.scheme.classes)
-    shares = table[[f"p:{name}" for name in classes]].to_numpy(np.float64)
-    items = HeldOutItems(
-        np.log(np.maximum(shares, 1e-12)),
-        np.array([classes.index(name) for name in table["gold"]], np.int64),
-        [None] * len(table),
-        list(table["speaker"]),
-        "inner folds",
-    )
-    return fit_rules(items, classes, RULES)
+    return fit_rules(HeldOutItems.of_predictions(table, classes), classes, RULES)
 
 
 def bench(run: OpenedRun, job: Job, corpus: str, recognizer: Recognizer) -> Bench:

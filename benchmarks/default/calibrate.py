@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from emofuse.evaluation.rules import HeldOutItems, ScoreOptions, fit_rules
@@ -25,15 +24,7 @@ def main(folder: Path, runs: list[Path]) -> None:
     model, config = read_bundle(folder)
     table = pd.concat([pd.read_parquet(run / "predictions.parquet") for run in runs])
     classes = list(config.scheme.classes)
-    shares = table[[f"p:{name}" for name in classes]].to_numpy(np.float64)
-    items = HeldOutItems(
-        np.log(np.maximum(shares, 1e-12)),
-        np.array([classes.index(name) for name in table["gold"]], np.int64),
-        [None] * len(table),
-        list(table["speaker"]),
-        "inner folds",
-    )
-    rules = fit_rules(items, classes, OPTIONS)
+    rules = fit_rules(HeldOutItems.of_predictions(table, classes), classes, OPTIONS)
     rules = rules.model_copy(update={"notes": (*rules.notes, NOTE)})
     change = {"calibration": rules.model_dump(mode="json")}
     write_bundle(folder, model, config.model_copy(update=change))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 
@@ -147,3 +148,13 @@ def test_what_dev_promised_is_measured_on_test(make_frame):
 def test_without_calibration_only_the_raw_probabilities_are_judged(make_frame):
     found = honesty_of(make_frame(), CLASSES, resamples=50)
     assert (found.calibrated, found.sets, found.silence) == (None, None, None)
+
+
+def test_items_of_predictions_are_their_rows():
+    table = pd.DataFrame(
+        {"p:a": [0.9, 0.0], "p:b": [0.1, 1.0], "gold": ["b", "a"], "speaker": ["x", None]}
+    )
+    found = HeldOutItems.of_predictions(table, ["a", "b"])
+    np.testing.assert_allclose(np.exp(found.logits), [[0.9, 0.1], [1e-12, 1.0]])
+    assert found.labels.tolist() == [1, 0]
+    assert (list(found.corpora), list(found.speakers)) == ([None, None], ["x", None])

@@ -16,6 +16,7 @@ from emofuse.cli.console import say
 from emofuse.errors import OptionError
 
 if TYPE_CHECKING:
+    from emofuse.recognition.stream import Stream
     from emofuse.recognition.timeline import Segment
 
 EXAMPLE = (
@@ -81,17 +82,23 @@ def listen(
     rate, chunks = _source(source, rate, microphone, fast=fast)
     stream = recognizer.stream(rate, options, voice=voice)
     say(f"listening; a segment is out at most {stream.latency:.1f} s after its end")
+    heard = _hear(stream, chunks, as_json, None if seconds is None else seconds * rate)
+    say(f"{heard / rate:.1f} s heard")
+
+
+def _hear(stream: Stream, chunks: Iterator[Any], as_json: bool, limit: float | None) -> int:
+    """Write segments as they come, up to the limit, the end or Ctrl-C; count samples."""
     heard = 0
     try:
         for chunk in chunks:
             heard += len(chunk)
             _write(stream.feed(chunk), as_json)
-            if seconds is not None and heard >= seconds * rate:
+            if limit is not None and heard >= limit:
                 break
     except KeyboardInterrupt:
         say("stopped")
     _write(stream.finish(), as_json)
-    say(f"{heard / rate:.1f} s heard")
+    return heard
 
 
 def _source(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,11 +19,15 @@ from emofuse.evaluation.calibration import Calibration, Kind, fit_calibration
 from emofuse.evaluation.conformal import class_thresholds, conformal_sets, conformal_threshold
 from emofuse.options import Options
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["AnswerRules", "HeldOutItems", "ScoreOptions", "fit_rules"]
 
 Floats = NDArray[np.float64]
 Source = Literal["dev", "inner folds"]
 FEW_SPEAKERS = 5
+LEAST_SHARE = 1e-12  # a probability has a logarithm from here on
 
 
 class ScoreOptions(Options):
@@ -117,6 +121,28 @@ class HeldOutItems:
     corpora: Sequence[str | None]
     speakers: Sequence[str | None]
     source: Source
+
+    @classmethod
+    def of_predictions(cls, table: pd.DataFrame, classes: Sequence[str]) -> HeldOutItems:
+        """Take rows of ``predictions.parquet`` for what inner folds would have said.
+
+        Corpora are left out of it: the rules shall hold for one that is not among them.
+
+        Args:
+            table: rows whose speakers the models that answered did not learn from.
+            classes: class names in order.
+        """
+        shares = table[[f"p:{name}" for name in classes]].to_numpy(np.float64)
+        return cls(
+            np.log(np.maximum(shares, LEAST_SHARE)),
+            np.array([classes.index(name) for name in table["gold"]], np.int64),
+            [None] * len(table),
+            [
+                str(one) if known else None
+                for one, known in zip(table["speaker"], table["speaker"].notna(), strict=True)
+            ],
+            "inner folds",
+        )
 
 
 def fit_rules(

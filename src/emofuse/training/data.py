@@ -135,9 +135,10 @@ def gather(
     views: Views | None = None
     draws: tuple[Draw, ...] = ()
     if recipe.augment.makes_views or recipe.augment.specaugment:
+        learned = {name for fold in kept_folds for name in (*fold.train, *fold.dev)}
         views, draws, failed = make_views(
             needed,
-            {name for fold in kept_folds for name in (*fold.train, *fold.dev)},
+            learned,
             recipe.augment,
             recipe.encoders,
             store,
