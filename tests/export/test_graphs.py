@@ -114,7 +114,7 @@ SLOW = (
 
 
 BOTH = ("audio", "text")
-FAST = (("linear", ()), ("mlp", BOTH))
+FAST = (("linear", ()), ("mlp", BOTH), ("fleser", BOTH))
 MODELS = [
     pytest.param(name, frames, marks=() if (name, frames) in FAST else pytest.mark.slow)
     for name in ("linear", "mlp", *SLOW)

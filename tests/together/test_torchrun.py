@@ -56,9 +56,12 @@ def test_batch_norm_sees_the_items_of_all(frames, program, tmp_path):
         **frames,
         "model": {"name": "fleser", "hidden": 16, "heads": 4, "norm": "batch", "dropout": 0.2},
     }
+    # A bias before a batch norm has no gradient but rounding, of which Adam makes whole steps.
+    plain = {"optimiser": "sgd", "learning_rate": 0.02}
+    recipe["trainer"] = {**recipe["trainer"], **plain}
     finish(launch(program, recipe, tmp_path / "two"))
     alone = train(parse_recipe(recipe), tmp_path / "one")
-    assert compare(alone.folder, tmp_path / "two") < TOLERANCE
+    assert compare(alone.folder, tmp_path / "two") < 1e-6
 
 
 @pytest.mark.slow

@@ -95,7 +95,7 @@ class MultiHeadAttention(nn.Module):
         the gradient of zero that they would have.
         """
         value = self._split(self.value(memory))
-        weights = value.new_ones(len(memory), self.heads, queries.shape[1], 1)
+        weights = value.new_ones(memory.shape[0], self.heads, queries.shape[1], 1)
         if mask is not None:
             weights = weights.masked_fill(~mask[:, None, None, :], 0.0)
         mixed = self.dropout(weights) * value
